@@ -1,0 +1,1 @@
+//! Reads by path and time, in the seeds' vocabulary, for any storage.

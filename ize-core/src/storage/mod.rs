@@ -1,0 +1,164 @@
+//! Where history lives: the [`FileSystemStorage`] trait that every backend implements, and what goes in and out of it.
+//!
+//! # Writing a backend
+//! 1. [`FileSystemStorage::commit`] takes a [`Batch`] of operations. For each of them, in order: apply
+//!    [`OpCode::effects`] to names, content and attributes, store the metadata in [`OpCode::touched`], and keep the
+//!    operation itself. Everything becomes visible at the operation's `last_id`. All of a batch is stored, or nothing.
+//! 2. Every read takes a [`View`] and answers as of that moment: keep versions, keyed by `last_id`.
+//! 3. Answers are pages: `max` bounds each of them, and the caller asks again from where it stopped. Keep no reader or
+//!    lock open between calls.
+//! 4. Run `ize_core::conformance` (feature `conformance`) with one line of macro. [`MemoryStorage`] is the reference.
+//!
+//! `examples/custom_backend.rs` is a complete small backend.
+
+mod error;
+// mod ext;
+// mod memory;
+mod query;
+// #[cfg(unix)]
+// pub mod remote;
+// mod sparse;
+
+use crate::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
+
+pub use error::StorageError;
+// pub use ext::{FileSystemStorageExt, WalkEntry};
+// pub use memory::MemoryStorage;
+pub use query::{
+    Batch, Binding, Capabilities, DirEntry, Direction, Extent, Finding, Head, Limits, OpQuery, Ref, RefName, RefTarget,
+    Severity, SizeOf, StorageInfo, Xattr,
+};
+
+/// A specialised `Result` for storage calls.
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// A store of operations from which the tree can be read as it was at any of them.
+///
+/// Object-safe, synchronous, used from many threads through `&self`. One process at a time uses a store.
+///
+/// # Views
+/// A view (branch, at) sees the versions whose branch is `branch` and whose moment is at most `at`; where there is none,
+/// those of the parent branch at most `min(at, base)`, and so on to the main branch. At [`OpId::ZERO`] the tree is one
+/// root folder, [`FileId::ROOT`], without entries and with metadata of the backend's choosing. A view beyond the head
+/// is the head. Asking about a branch that does not exist is [`StorageError::UnknownBranch`].
+///
+/// # Files
+/// A file exists in a view from the operation that created it until the one after which its `nlink` is 0. Reads of a file
+/// that does not exist in the view answer `None` or nothing; they are not errors.
+pub trait FileSystemStorage: Send + Sync {
+    /// Tells what this backend is, what it can hold, and how much space it takes.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn info(&self) -> Result<StorageInfo>;
+
+    /// Returns the last committed operation and the highest file id ever committed.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn head(&self) -> Result<Head>;
+
+    /// Stores a batch: atomically (after a crash all of it is there, or none) and durably (when this returns, it
+    /// survives a power cut).
+    ///
+    /// # Errors
+    /// [`StorageError::Gap`] if the ids do not follow the head densely; [`StorageError::UnknownBranch`];
+    /// [`StorageError::Invalid`] if an operation cannot be applied (a landmark for an id that no operation ends at, data
+    /// of the wrong length, [`crate::model::OpData::Reference`]). In each case nothing was stored.
+    fn commit(&self, batch: &Batch) -> Result<()>;
+
+    /// Returns operations that the query's view sees, at most `query.max`. Their data may be
+    /// [`crate::model::OpData::Reference`]; read the content with [`FileSystemStorage::read`] at the operation.
+    /// To go on, ask again from the last answer.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn ops(&self, query: &OpQuery) -> Result<Vec<OpCode>>;
+
+    /// Returns the last operation of the log, on whatever branch, whose timestamp is at most `time`;
+    /// [`OpId::ZERO`] if there is none. Where clocks went backwards, that is the greatest such id.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn op_at_time(&self, time: Timestamp) -> Result<OpId>;
+
+    /// Returns a file's metadata, or `None` if it does not exist in the view.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>>;
+
+    /// Returns what an entry of a folder names, or `None`.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>>;
+
+    /// Returns at most `max` entries of a folder, beginning after `after`. The order is the backend's own, but the same
+    /// for every call with one view.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>>;
+
+    /// Returns all names of a file: several where it has hard links; none for the root.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn names(&self, view: View, file: FileId) -> Result<Vec<Entry>>;
+
+    /// Returns at most `max` changes of what an entry named, newest first, among those that the view sees.
+    /// To go on, ask again with the view right before the last answer.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>>;
+
+    /// Reads content into `buf` and returns how many bytes: fewer than asked only at the end of the file. Holes read as
+    /// zeros. A symlink's content is its target.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`]; [`StorageError::Corrupt`] if stored content fails its check.
+    fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Returns at most `max` ranges that hold data, in order, beginning with the one that contains or follows `from`,
+    /// clipped to the size of the file and to `from`. What lies between them are holes. Neighbouring ranges may or
+    /// may not be joined; a range of data may read as zeros.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn extents(&self, view: View, file: FileId, from: u64, max: usize) -> Result<Vec<Extent>>;
+
+    /// Returns a file's extended attributes, ordered by name.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn xattrs(&self, view: View, file: FileId) -> Result<Vec<Xattr>>;
+
+    /// Returns all named moments and branches, ordered by name.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn refs(&self) -> Result<Vec<Ref>>;
+
+    /// Sets a name, durably; `None` removes it. A branch's name can be set again only to the same branch, and a removed
+    /// branch's operations stay in the log.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownBranch`] if a target's branch, or a branch's parent, does not exist;
+    /// [`StorageError::Invalid`] if a branch's id is taken or its base lies beyond the head.
+    fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()>;
+
+    /// Reads everything back and reports what is wrong, one finding at a time. No finding means that all is well.
+    ///
+    /// # Errors
+    /// Only if the check itself could not be carried out.
+    fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()>;
+
+    /// Mends what can be mended from the backend's own redundancy (an index from the data that it indexes), reporting
+    /// what it did. What is lost is reported and left as it is.
+    ///
+    /// # Errors
+    /// If the repair could not be carried out; the store is then as it was.
+    fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()>;
+}
