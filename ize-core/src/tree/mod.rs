@@ -7,11 +7,13 @@
 //! [`Stat`] from `lookup`, `make_*`, `link` or `create`, and gives references back with [`Tree::forget`]; the root needs none.
 
 mod error;
+mod ignore;
 
 use std::ffi::OsStr;
 
 use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
+pub use self::ignore::IgnoreRules;
 pub use error::TreeError;
 
 /// A specialised `Result` for calls on a tree.
