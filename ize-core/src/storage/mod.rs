@@ -11,23 +11,30 @@
 //!
 //! `examples/custom_backend.rs` is a complete small backend.
 
+mod changes;
 mod error;
-// mod ext;
-// mod memory;
+mod ext;
+mod history;
+mod memory;
 mod query;
 // #[cfg(unix)]
 // pub mod remote;
-// mod sparse;
+mod sparse;
+mod versions;
+mod walk;
 
 use crate::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
 
+pub use changes::{Change, Changes};
 pub use error::StorageError;
-// pub use ext::{FileSystemStorageExt, WalkEntry};
-// pub use memory::MemoryStorage;
+pub use ext::FileSystemStorageExt;
+pub use history::FileHistory;
+pub use memory::MemoryStorage;
 pub use query::{
     Batch, Binding, Capabilities, DirEntry, Direction, Extent, Finding, Head, Limits, OpQuery, Ref, RefName, RefTarget,
     Severity, SizeOf, StorageInfo, Xattr,
 };
+pub use walk::{Walk, WalkEntry};
 
 /// A specialised `Result` for storage calls.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
