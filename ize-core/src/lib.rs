@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+#[cfg(unix)]
+pub mod project;
 pub mod storage;
 #[cfg(unix)]
 pub mod tree;

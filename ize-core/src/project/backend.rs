@@ -1,0 +1,92 @@
+//! The storage backends that a program knows, by name.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{ProjectError, Result};
+use crate::storage::{FileSystemStorage, StorageError};
+
+/// What a backend is told when it makes or opens a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackendOptions {
+    /// Which of its engines to use; `None` for the backend's own choice (when opening: whichever the store has).
+    pub engine: Option<String>,
+    /// Whether content is compressed.
+    pub enable_compression: bool,
+}
+
+impl Default for BackendOptions {
+    fn default() -> Self {
+        Self { engine: None, enable_compression: true }
+    }
+}
+
+/// A kind of storage that projects can have.
+pub trait Backend: Send + Sync {
+    /// Returns the name by which it is chosen, for example `store`.
+    fn name(&self) -> &'static str;
+
+    /// Returns the name of its folder inside a project's folder.
+    fn folder(&self) -> &'static str {
+        "store"
+    }
+
+    /// Makes an empty store in `dir`, an existing empty folder.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    fn create(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError>;
+
+    /// Opens the store in `dir`. The caller makes sure that no other process has it open.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    fn open(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError>;
+}
+
+/// The backends that a program knows.
+#[derive(Clone)]
+pub struct Backends {
+    known: Vec<Arc<dyn Backend>>,
+}
+
+impl Backends {
+    /// Knows no backend yet.
+    pub fn new() -> Self {
+        Self { known: Vec::new() }
+    }
+
+    /// Adds a backend; it replaces one of the same name.
+    #[must_use]
+    pub fn with(mut self, backend: impl Backend + 'static) -> Self {
+        self.known.retain(|known| known.name() != backend.name());
+        self.known.push(Arc::new(backend));
+        self
+    }
+
+    /// Finds a backend.
+    ///
+    /// # Errors
+    /// [`ProjectError::UnknownBackend`] names those there are.
+    pub fn get(&self, name: &str) -> Result<&dyn Backend> {
+        let found = self.known.iter().find(|backend| backend.name() == name);
+        found.map(AsRef::as_ref).ok_or_else(|| ProjectError::UnknownBackend {
+            name: name.to_owned(),
+            known: self.known.iter().map(|backend| backend.name()).collect(),
+        })
+    }
+}
+
+impl Default for Backends {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.known.iter().map(|backend| backend.name())).finish()
+    }
+}

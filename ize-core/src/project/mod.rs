@@ -1,0 +1,26 @@
+//! Projects on disk: where they lie, how they are set up and opened, and how their history is asked.
+//!
+//! [`CentralDir`] lists, makes and deletes projects; [`ProjectPaths`] knows where the parts of one lie; [`Settings`] are
+//! the values that all layers of configuration come down to; [`Revision`] is what people type to name a moment.
+//! Nothing here reads the environment, the home folder or the terminal: callers pass such values in.
+
+mod adopt;
+mod backend;
+mod error;
+mod layout;
+mod lock;
+mod nearest;
+mod registry;
+mod revision;
+mod settings;
+
+pub use backend::{Backend, BackendOptions, Backends};
+pub use error::{ErrorKind, ProjectError};
+pub use layout::{PROJECT_FORMAT_VERSION, ProjectName, ProjectPaths, ProjectToml};
+pub use lock::ProjectLock;
+pub use registry::{CentralDir, DamagedProject, NewProject, ProjectInfo, ProjectList};
+pub use revision::{Clock, InvalidRevision, Moment, Revision, RevisionError};
+pub use settings::{Durability, ProcessorLayer, Settings, SettingsError, SettingsLayer};
+
+/// A specialised `Result` for calls on projects.
+pub type Result<T, E = ProjectError> = std::result::Result<T, E>;

@@ -1,0 +1,591 @@
+//! Settings: layers of `key = value` in TOML, and what they come down to.
+//!
+//! A [`SettingsLayer`] is one source (a file, the environment, the command line) in which each value is optional.
+//! [`Settings::resolve`] merges layers, the weakest first. A key that does not exist is an error that names the nearest
+//! one; keys may be written with `-` or `_`.
+//!
+//! | key | value | built in |
+//! |---|---|---|
+//! | `central-dir` | where projects live; only in the user's file | |
+//! | `backend` | which storage new projects get | `"store"` |
+//! | `engine` | which engine of the backend new projects get | the backend's own |
+//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"group"` |
+//! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
+//! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
+//! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
+//! | `processor.max-batch-size` | operations in one commit | the recorder's |
+//! | `processor.worker-threads` | threads that prepare commits | the recorder's |
+//! | `processor.enable-compression` | whether content is compressed | `true` |
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::nearest::nearest;
+use crate::tree::IgnoreRules;
+
+const MIB: u64 = 1 << 20;
+const FLOOR_BYTES_DEFAULT: u64 = 256 * MIB;
+
+const KEYS: [&str; 7] = ["central-dir", "backend", "engine", "durability", "ignore", "floor-bytes", "processor"];
+const PROCESSOR_KEYS: [&str; 4] = ["poll-interval", "max-batch-size", "worker-threads", "enable-compression"];
+const DURABILITY_KEYS: [&str; 3] = ["mode", "max-delay-ms", "max-pending-ops"];
+const DURABILITY_MODES: [&str; 3] = ["immediate", "group", "relaxed"];
+
+/// What survives a power cut, as it is written in settings. See [`Settings::durability`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Each operation is durable when it returns.
+    Immediate,
+    /// Operations are made durable in groups.
+    Group {
+        /// The longest that an operation waits for its group, in milliseconds.
+        max_delay_ms: u64,
+        /// The most operations in a group.
+        max_pending_ops: usize,
+    },
+    /// The operating system decides, and `fsync`.
+    Relaxed,
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self::Group { max_delay_ms: 5, max_pending_ops: 100 }
+    }
+}
+
+/// Why a settings file or value was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A file is no TOML.
+    #[error("{origin} is not valid TOML")]
+    Syntax {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it, with the line.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// There is no such key.
+    #[error("{origin}: there is no setting '{key}'")]
+    UnknownKey {
+        /// Where it came from.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+        /// All keys there are.
+        known: Vec<&'static str>,
+    },
+    /// A key has a value that makes no sense.
+    #[error("{origin}: '{key}' must be {expected}")]
+    InvalidValue {
+        /// Where it came from.
+        origin: String,
+        /// The key.
+        key: String,
+        /// What was expected.
+        expected: String,
+    },
+}
+
+impl SettingsError {
+    /// Returns what a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean '{nearest}'?")),
+            Self::UnknownKey { known, .. } => Some(format!("the settings are: {}", known.join(", "))),
+            Self::Syntax { .. } | Self::InvalidValue { .. } => None,
+        }
+    }
+}
+
+/// The `[processor]` table of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessorLayer {
+    /// How often the worker looks for work.
+    pub poll_interval: Option<Duration>,
+    /// Operations in one commit.
+    pub max_batch_size: Option<usize>,
+    /// Threads that prepare commits.
+    pub worker_threads: Option<usize>,
+    /// Whether content is compressed.
+    pub enable_compression: Option<bool>,
+}
+
+/// The settings of one source; `None` is "not set here".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsLayer {
+    /// Where projects live. A leading `~` is left to the caller.
+    pub central_dir: Option<PathBuf>,
+    /// Which storage new projects get.
+    pub backend: Option<String>,
+    /// Which engine of the backend new projects get.
+    pub engine: Option<String>,
+    /// What survives a power cut.
+    pub durability: Option<Durability>,
+    /// Patterns of files that are not recorded.
+    pub ignore: Vec<String>,
+    /// Free space below which a mount refuses to grow, in bytes.
+    pub floor_bytes: Option<u64>,
+    /// The worker.
+    pub processor: ProcessorLayer,
+}
+
+impl SettingsLayer {
+    /// The names of all settings, tables as `table.key`: what [`SettingsLayer::set`] takes.
+    pub fn keys() -> impl Iterator<Item = String> {
+        let plain = KEYS.iter().filter(|key| **key != "processor").map(ToString::to_string);
+        plain.chain(PROCESSOR_KEYS.iter().map(|key| format!("processor.{key}")))
+    }
+
+    /// Reads a settings file's text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SettingsError> {
+        let table: Table = text
+            .parse()
+            .map_err(|source| SettingsError::Syntax { origin: origin.to_owned(), source: Box::new(source) })?;
+        let mut layer = Self::default();
+        for (key, value) in &table {
+            layer.set_value(key, value, origin)?;
+        }
+        Ok(layer)
+    }
+
+    /// Sets one value from text, as it comes from the environment or the command line: `set("floor-bytes", "1 GiB", ..)`.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn set(&mut self, key: &str, value: &str, origin: &str) -> Result<(), SettingsError> {
+        self.set_value(key, &Value::String(value.to_owned()), origin)
+    }
+
+    pub(super) fn set_value(&mut self, key: &str, value: &Value, origin: &str) -> Result<(), SettingsError> {
+        let field = Field { origin, key, value };
+        match normalise(key).as_str() {
+            "central-dir" => self.central_dir = Some(PathBuf::from(field.text()?)),
+            "backend" => self.backend = Some(field.text()?),
+            "engine" => self.engine = Some(field.text()?),
+            "durability" => self.durability = Some(field.durability()?),
+            "ignore" => self.ignore.extend(field.patterns()?),
+            "floor-bytes" => self.floor_bytes = Some(field.bytes()?),
+            "processor" => self.processor.set_table(&field)?,
+            dotted => match dotted.strip_prefix("processor.") {
+                Some(inner) => self.processor.set_field(inner, &field)?,
+                None => return Err(field.unknown(&KEYS)),
+            },
+        }
+        Ok(())
+    }
+
+    /// Writes the layer as TOML: the form that [`SettingsLayer::from_toml`] reads.
+    pub(super) fn write_to(&self, table: &mut Table) {
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                table.insert(key.to_owned(), value);
+            }
+        };
+        put("backend", self.backend.clone().map(Value::String));
+        put("engine", self.engine.clone().map(Value::String));
+        put("durability", self.durability.map(durability_value));
+        put("ignore", (!self.ignore.is_empty()).then(|| Value::from(self.ignore.clone())));
+        put("floor-bytes", self.floor_bytes.map(integer));
+        let processor = self.processor.to_table();
+        put("processor", (!processor.is_empty()).then_some(Value::Table(processor)));
+    }
+}
+
+impl ProcessorLayer {
+    fn set_table(&mut self, field: &Field<'_>) -> Result<(), SettingsError> {
+        let Value::Table(table) = field.value else { return Err(field.invalid("a table")) };
+        for (key, value) in table {
+            let dotted = format!("processor.{key}");
+            self.set_field(&normalise(key), &Field { origin: field.origin, key: &dotted, value })?;
+        }
+        Ok(())
+    }
+
+    fn set_field(&mut self, key: &str, field: &Field<'_>) -> Result<(), SettingsError> {
+        match key {
+            "poll-interval" => self.poll_interval = Some(field.duration()?),
+            "max-batch-size" => self.max_batch_size = Some(field.count()?),
+            "worker-threads" => self.worker_threads = Some(field.count()?),
+            "enable-compression" => self.enable_compression = Some(field.switch()?),
+            _ => return Err(field.unknown(&PROCESSOR_KEYS)),
+        }
+        Ok(())
+    }
+
+    fn to_table(&self) -> Table {
+        let mut table = Table::new();
+        if let Some(interval) = self.poll_interval {
+            table.insert("poll-interval".into(), integer(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if let Some(size) = self.max_batch_size {
+            table.insert("max-batch-size".into(), integer(size as u64));
+        }
+        if let Some(threads) = self.worker_threads {
+            table.insert("worker-threads".into(), integer(threads as u64));
+        }
+        if let Some(switch) = self.enable_compression {
+            table.insert("enable-compression".into(), Value::Boolean(switch));
+        }
+        table
+    }
+}
+
+/// All values, after the layers were merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where projects live, if a layer said so.
+    pub central_dir: Option<PathBuf>,
+    /// Which storage new projects get; `None` where no layer said so.
+    pub backend: Option<String>,
+    /// Which engine of the backend new projects get.
+    pub engine: Option<String>,
+    /// What survives a power cut.
+    pub durability: Durability,
+    /// Patterns of files that are not recorded, the weakest first.
+    pub ignore: Vec<String>,
+    /// Free space below which a mount refuses to grow; see [`Settings::floor_bytes`].
+    pub floor_bytes: Option<u64>,
+    /// The worker.
+    pub processor: ProcessorLayer,
+}
+
+impl Settings {
+    /// Which storage new projects get where no layer says so.
+    pub const BACKEND_DEFAULT: &'static str = "store";
+
+    /// Merges layers, the weakest first: user file, central file, project file, environment, command line.
+    pub fn resolve<'a>(layers: impl IntoIterator<Item = &'a SettingsLayer>) -> Self {
+        layers.into_iter().fold(Self::default(), Self::overlaid)
+    }
+
+    /// Returns these settings overridden by one more layer.
+    #[must_use]
+    pub fn overlaid(mut self, layer: &SettingsLayer) -> Self {
+        fn over<T: Clone>(value: &mut Option<T>, layer: &Option<T>) {
+            if layer.is_some() {
+                value.clone_from(layer);
+            }
+        }
+        over(&mut self.central_dir, &layer.central_dir);
+        over(&mut self.backend, &layer.backend);
+        over(&mut self.engine, &layer.engine);
+        over(&mut self.floor_bytes, &layer.floor_bytes);
+        over(&mut self.processor.poll_interval, &layer.processor.poll_interval);
+        over(&mut self.processor.max_batch_size, &layer.processor.max_batch_size);
+        over(&mut self.processor.worker_threads, &layer.processor.worker_threads);
+        over(&mut self.processor.enable_compression, &layer.processor.enable_compression);
+        self.durability = layer.durability.unwrap_or(self.durability);
+        self.ignore.extend(layer.ignore.iter().cloned());
+        self
+    }
+
+    /// Returns the floor for a disk of the given size: what was set, else 256 MiB but at most 1 % of the disk.
+    pub fn floor_bytes(&self, disk_bytes: u64) -> u64 {
+        self.floor_bytes.unwrap_or(FLOOR_BYTES_DEFAULT.min(disk_bytes / 100))
+    }
+}
+
+struct Field<'a> {
+    origin: &'a str,
+    key: &'a str,
+    value: &'a Value,
+}
+
+impl Field<'_> {
+    fn invalid(&self, expected: impl Into<String>) -> SettingsError {
+        SettingsError::InvalidValue {
+            origin: self.origin.to_owned(),
+            key: self.key.to_owned(),
+            expected: expected.into(),
+        }
+    }
+
+    fn unknown(&self, known: &[&'static str]) -> SettingsError {
+        let last = self.key.rsplit('.').next().unwrap_or(self.key);
+        SettingsError::UnknownKey {
+            origin: self.origin.to_owned(),
+            key: self.key.to_owned(),
+            nearest: nearest(&normalise(last), known.iter().copied()).map(ToOwned::to_owned),
+            known: known.to_vec(),
+        }
+    }
+
+    fn text(&self) -> Result<String, SettingsError> {
+        match self.value {
+            Value::String(text) if !text.is_empty() => Ok(text.clone()),
+            _ => Err(self.invalid("a text")),
+        }
+    }
+
+    fn count(&self) -> Result<usize, SettingsError> {
+        let number = match self.value {
+            Value::Integer(number) => usize::try_from(*number).ok(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| *number > 0).ok_or_else(|| self.invalid("a number above 0"))
+    }
+
+    fn bytes(&self) -> Result<u64, SettingsError> {
+        let bytes = match self.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::String(text) => parse_bytes(text),
+            _ => None,
+        };
+        bytes.ok_or_else(|| self.invalid("a size, for example 1048576 or \"256 MiB\""))
+    }
+
+    fn duration(&self) -> Result<Duration, SettingsError> {
+        let duration = match self.value {
+            Value::Integer(millis) => u64::try_from(*millis).ok().map(Duration::from_millis),
+            Value::String(text) => parse_duration(text),
+            _ => None,
+        };
+        duration.ok_or_else(|| self.invalid("a duration, for example 10 (milliseconds) or \"10ms\""))
+    }
+
+    fn switch(&self) -> Result<bool, SettingsError> {
+        match self.value {
+            Value::Boolean(switch) => Ok(*switch),
+            Value::String(text) if matches!(text.as_str(), "true" | "1" | "yes" | "on") => Ok(true),
+            Value::String(text) if matches!(text.as_str(), "false" | "0" | "no" | "off") => Ok(false),
+            _ => Err(self.invalid("true or false")),
+        }
+    }
+
+    fn patterns(&self) -> Result<Vec<String>, SettingsError> {
+        let patterns: Option<Vec<String>> = match self.value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(ToOwned::to_owned)).collect(),
+            _ => None,
+        };
+        let patterns = patterns.ok_or_else(|| self.invalid("a list of patterns"))?;
+        match IgnoreRules::new(&patterns, None).problems().first() {
+            Some(problem) => Err(self.invalid(format!("a list of patterns as in .gitignore ({problem})"))),
+            None => Ok(patterns),
+        }
+    }
+
+    fn durability(&self) -> Result<Durability, SettingsError> {
+        let Value::Table(table) = self.value else {
+            return durability_of(&self.text()?).ok_or_else(|| self.invalid(one_of(&DURABILITY_MODES)));
+        };
+        let (mut mode, mut delay, mut pending) = (None, None, None);
+        for (key, value) in table {
+            let dotted = format!("{}.{key}", self.key);
+            let field = Field { origin: self.origin, key: &dotted, value };
+            match normalise(key).as_str() {
+                "mode" => {
+                    mode = Some(durability_of(&field.text()?).ok_or_else(|| field.invalid(one_of(&DURABILITY_MODES)))?);
+                }
+                "max-delay-ms" => delay = Some(field.count()? as u64),
+                "max-pending-ops" => pending = Some(field.count()?),
+                _ => return Err(field.unknown(&DURABILITY_KEYS)),
+            }
+        }
+        match mode.unwrap_or_default() {
+            Durability::Group { max_delay_ms, max_pending_ops } => Ok(Durability::Group {
+                max_delay_ms: delay.unwrap_or(max_delay_ms),
+                max_pending_ops: pending.unwrap_or(max_pending_ops),
+            }),
+            other if delay.is_none() && pending.is_none() => Ok(other),
+            _ => Err(self.invalid("of mode \"group\" to have limits")),
+        }
+    }
+}
+
+fn durability_of(text: &str) -> Option<Durability> {
+    match text.to_lowercase().as_str() {
+        "immediate" => Some(Durability::Immediate),
+        "group" | "group-commit" => Some(Durability::default()),
+        "relaxed" => Some(Durability::Relaxed),
+        _ => None,
+    }
+}
+
+fn durability_value(durability: Durability) -> Value {
+    match durability {
+        Durability::Immediate => Value::from("immediate"),
+        Durability::Relaxed => Value::from("relaxed"),
+        Durability::Group { max_delay_ms, max_pending_ops } => {
+            let mut table = Table::new();
+            table.insert("mode".into(), Value::from("group"));
+            table.insert("max-delay-ms".into(), integer(max_delay_ms));
+            table.insert("max-pending-ops".into(), integer(max_pending_ops as u64));
+            Value::Table(table)
+        }
+    }
+}
+
+fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn one_of(words: &[&str]) -> String {
+    format!("one of {}", words.join(", "))
+}
+
+fn normalise(key: &str) -> String {
+    key.trim().to_lowercase().replace('_', "-")
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => MIB,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    match text[digits..].trim() {
+        "" | "ms" => Some(Duration::from_millis(number)),
+        "us" => Some(Duration::from_micros(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
+
+/// Reads a settings file; a file that does not exist is an empty layer.
+pub(super) fn read_file(path: &Path) -> super::Result<SettingsLayer> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(SettingsLayer::from_toml(&text, &path.display().to_string())?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(SettingsLayer::default()),
+        Err(source) => Err(super::ProjectError::io("read", path)(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SettingsLayer, SettingsError> {
+        SettingsLayer::from_toml(text, "config.toml")
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let layer = parse(
+            r#"
+            central-dir = "~/.local/share/ize"
+            backend = "store"
+            engine = "redb"
+            durability = { mode = "group", max_delay_ms = 20 }
+            ignore = ["target/", "*.o"]
+            floor-bytes = "1 GiB"
+            [processor]
+            poll_interval = "5ms"
+            max_batch_size = 500
+            worker-threads = 2
+            enable_compression = false
+            "#,
+        )
+        .unwrap();
+        assert_eq!(layer.central_dir.as_deref(), Some(Path::new("~/.local/share/ize")));
+        assert_eq!(layer.durability, Some(Durability::Group { max_delay_ms: 20, max_pending_ops: 100 }));
+        assert_eq!(layer.floor_bytes, Some(1 << 30));
+        assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
+        assert_eq!(layer.processor.enable_compression, Some(false));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut layer = parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ndurability = 'group'").unwrap();
+        layer.processor.max_batch_size = Some(9);
+        layer.processor.poll_interval = Some(Duration::from_millis(3));
+        let mut table = Table::new();
+        layer.write_to(&mut table);
+        assert_eq!(parse(&table.to_string()).unwrap(), layer);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_nearest() {
+        for (text, meant) in [
+            ("bakend = 'store'", "backend"),
+            ("central_dri = '/x'", "central-dir"),
+            ("[processor]\nmax_batchsize = 3", "max-batch-size"),
+            ("durability = { mod = 'group' }", "mode"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.hint().unwrap(), format!("did you mean '{meant}'?"), "{text}");
+        }
+        let error = parse("colour = 1").unwrap_err();
+        assert!(error.hint().unwrap().contains("durability"));
+        assert_eq!(error.to_string(), "config.toml: there is no setting 'colour'");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        for text in [
+            "backend = 3",
+            "durability = 'sometimes'",
+            "durability = { mode = 'relaxed', max-delay-ms = 3 }",
+            "ignore = [1]",
+            "ignore = ['[z-a]']",
+            "floor-bytes = -1",
+            "floor-bytes = '3 apples'",
+            "[processor]\nmax-batch-size = 0",
+        ] {
+            assert!(matches!(parse(text), Err(SettingsError::InvalidValue { .. })), "{text}");
+        }
+        assert!(matches!(parse("a = = 1"), Err(SettingsError::Syntax { .. })));
+    }
+
+    #[test]
+    fn later_layers_override_and_ignore_patterns_add_up() {
+        let user = parse("backend = 'store'\ndurability = 'relaxed'\nignore = ['*.o']").unwrap();
+        let project = parse("durability = 'immediate'\nignore = ['!keep.o']").unwrap();
+        let mut flags = SettingsLayer::default();
+        flags.set("engine", "redb", "--engine").unwrap();
+        flags.set("processor.worker_threads", "3", "IZE_WORKERS").unwrap();
+        let settings = Settings::resolve([&user, &project, &flags]);
+        assert_eq!(settings.backend.as_deref(), Some("store"));
+        assert_eq!(settings.engine.as_deref(), Some("redb"));
+        assert_eq!(settings.durability, Durability::Immediate);
+        assert_eq!(settings.ignore, ["*.o", "!keep.o"]);
+        assert_eq!(settings.processor.worker_threads, Some(3));
+    }
+
+    #[test]
+    fn the_floor_is_small_on_small_disks() {
+        let settings = Settings::default();
+        assert_eq!(settings.floor_bytes(100 << 40), 256 * MIB);
+        assert_eq!(settings.floor_bytes(100 * MIB), MIB);
+        assert_eq!(Settings { floor_bytes: Some(5), ..settings }.floor_bytes(1 << 40), 5);
+    }
+
+    #[test]
+    fn every_key_can_be_set_from_text() {
+        for key in SettingsLayer::keys() {
+            let value = match key.as_str() {
+                "durability" => "relaxed",
+                "processor.enable-compression" => "true",
+                _ => "7",
+            };
+            SettingsLayer::default().set(&key, value, "test").unwrap();
+        }
+    }
+}
