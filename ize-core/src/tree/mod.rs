@@ -6,8 +6,13 @@
 //! Nodes are named by [`FileId`]. The adapter holds a *lookup reference* for each time that a method returned a node's
 //! [`Stat`] from `lookup`, `make_*`, `link` or `create`, and gives references back with [`Tree::forget`]; the root needs none.
 
+mod descent;
 mod error;
+mod host;
 mod ignore;
+mod materialise;
+mod snapshot;
+mod source;
 
 use std::ffi::OsStr;
 
@@ -15,6 +20,9 @@ use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
 pub use self::ignore::IgnoreRules;
 pub use error::TreeError;
+pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
+pub use snapshot::Snapshot;
+pub use source::{HostSource, SnapshotSource, Source, SourceId, SourceNode};
 
 /// A specialised `Result` for calls on a tree.
 pub type Result<T, E = TreeError> = std::result::Result<T, E>;
