@@ -8,6 +8,7 @@
 
 mod descent;
 mod error;
+#[allow(dead_code, reason = "the live tree needs the rest of it")]
 mod host;
 mod ignore;
 mod materialise;
