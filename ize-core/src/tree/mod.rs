@@ -8,9 +8,9 @@
 
 mod descent;
 mod error;
-#[allow(dead_code, reason = "the live tree needs the rest of it")]
 mod host;
 mod ignore;
+mod live;
 mod materialise;
 mod snapshot;
 mod source;
@@ -21,6 +21,7 @@ use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
 pub use self::ignore::IgnoreRules;
 pub use error::TreeError;
+pub use live::{Invalidator, Live, LiveOptions, ReconcileOptions, ReconcileReport};
 pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
 pub use snapshot::Snapshot;
 pub use source::{HostSource, SnapshotSource, Source, SourceId, SourceNode};
@@ -29,7 +30,7 @@ pub use source::{HostSource, SnapshotSource, Source, SourceId, SourceNode};
 pub type Result<T, E = TreeError> = std::result::Result<T, E>;
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Process id; 0 where the kernel does not say.
     pub pid: u32,

@@ -1,0 +1,74 @@
+//! What entries name right now: a bounded cache over the storage, and the only place that knows about names whose
+//! operations the storage has not committed yet.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::{Entry, FileId, OpId, View};
+use crate::record::Recorder;
+use crate::storage::StorageError;
+
+/// The most entries that are kept once the storage has committed them.
+const COMMITTED_MAX: usize = 64 * 1024;
+
+pub(super) struct Bindings {
+    recorder: Arc<Recorder>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    entries: HashMap<Entry, Bound>,
+    /// The entries in the order in which they were learnt; an entry that was learnt again is there again.
+    order: VecDeque<(Entry, OpId)>,
+}
+
+#[derive(Clone, Copy)]
+struct Bound {
+    file: Option<FileId>,
+    /// The operation that made it so; [`OpId::ZERO`] if it was read from the storage.
+    since: OpId,
+}
+
+impl Bindings {
+    pub(super) fn new(recorder: Arc<Recorder>) -> Self {
+        Self { recorder, known: Mutex::default() }
+    }
+
+    /// Returns what an entry names in history, now. The caller holds at least a look-lock on the folder.
+    pub(super) fn get(&self, entry: &Entry) -> Result<Option<FileId>, StorageError> {
+        if let Some(bound) = self.known.lock().entries.get(entry) {
+            return Ok(bound.file);
+        }
+        let latest = View::latest(self.recorder.branch());
+        let file = self.recorder.storage().entry(latest, entry.dir, &entry.name)?;
+        self.learn(entry, Bound { file, since: OpId::ZERO });
+        Ok(file)
+    }
+
+    /// Notes what an operation made of an entry. The caller holds the change-lock on the folder.
+    pub(super) fn set(&self, entry: &Entry, file: Option<FileId>, since: OpId) {
+        self.learn(entry, Bound { file, since });
+    }
+
+    fn learn(&self, entry: &Entry, bound: Bound) {
+        let committed = self.recorder.committed();
+        let mut known = self.known.lock();
+        known.entries.insert(entry.clone(), bound);
+        known.order.push_back((entry.clone(), bound.since));
+        while known.order.len() > COMMITTED_MAX {
+            let Some((oldest, since)) = known.order.front() else { break };
+            if *since > committed {
+                // Not in the storage yet: this is the only place that knows it.
+                break;
+            }
+            if known.entries.get(oldest).is_some_and(|bound| bound.since == *since) {
+                let oldest = oldest.clone();
+                known.entries.remove(&oldest);
+            }
+            known.order.pop_front();
+        }
+    }
+}

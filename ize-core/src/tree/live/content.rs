@@ -1,0 +1,261 @@
+//! Opening files and changing what is in them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use super::handles::OpenFile;
+use super::namespace::SMALL_OP_BYTES;
+use super::{Live, Node, recording};
+use crate::model::{Actor, FileId, FileKind, FileMetadata, Landmark, OpData, OpId, OpType, RangeKind, Touched};
+use crate::record::{OpDraft, Reservation};
+use crate::tree::host;
+use crate::tree::{Allocation, Caller, Handle, OpenMode, Result};
+
+/// The most bytes that one recorded write carries; longer writes become several.
+pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
+
+pub(super) fn access_flags(mode: OpenMode) -> OFlags {
+    match (mode.read, mode.write) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        (_, false) => OFlags::RDONLY,
+    }
+}
+
+impl Live {
+    pub(super) fn open_file(&self, caller: Caller, node: FileId, mode: OpenMode) -> Result<Handle> {
+        if mode.write || mode.truncate {
+            self.check_writable()?;
+        }
+        let node = self.nodes.get(node)?;
+        match node.kind {
+            FileKind::File => {}
+            FileKind::Directory => return Err(Errno::ISDIR.into()),
+            // The kernel opens these itself; opening one here could wait for a peer for ever.
+            _ => return Err(Errno::NXIO.into()),
+        }
+        let fd = host::reopen(&*self.nodes.fd(&node)?, access_flags(mode))?;
+        let open = OpenFile::new(node, fd, mode, self.actors.of(caller));
+        if mode.truncate {
+            let reservation = self.reserve(SMALL_OP_BYTES)?;
+            let _held = self.locks.change(&[open.node.lock_id()]);
+            if let Some(op) = self.truncate(reservation, &open.node, &open.fd, &open.actor, 0, None)? {
+                open.note_written(op);
+            }
+        }
+        Ok(self.handles.add_file(open))
+    }
+
+    /// Sets a file's size and records it. The caller holds the file's lock.
+    pub(super) fn truncate(
+        &self,
+        reservation: Reservation<'_>,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        actor: &Arc<Actor>,
+        new_size: u64,
+        landmark: Option<Landmark>,
+    ) -> Result<Option<OpId>> {
+        let old_size = host::stat(fd)?.metadata.size;
+        rustix::fs::ftruncate(fd, new_size)?;
+        self.record_change(reservation, node, fd, |file, metadata| OpDraft {
+            op_type: OpType::FileTruncate { file, old_size, new_size },
+            data: OpData::None,
+            touched: vec![Touched { file, metadata }],
+            actor: Arc::clone(actor),
+            landmark,
+            parent: None,
+        })
+    }
+
+    /// Records a change that was applied to one inode, unless history does not know it or it has no name left.
+    pub(super) fn record_change(
+        &self,
+        reservation: Reservation<'_>,
+        node: &Arc<Node>,
+        fd: impl AsFd,
+        draft: impl FnOnce(FileId, FileMetadata) -> OpDraft,
+    ) -> Result<Option<OpId>> {
+        let Some(file) = node.history() else { return Ok(None) };
+        let metadata = self.applied(host::stat(fd))?.metadata;
+        if !metadata.is_linked() {
+            return Ok(None);
+        }
+        self.record(reservation, draft(file, metadata)).map(Some)
+    }
+
+    pub(super) fn write_file(&self, _caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
+        let open = self.handles.file(handle)?;
+        let mut done = 0;
+        for piece in data.chunks(WRITE_BYTES_MAX) {
+            match self.write_piece(&open, offset + done as u64, piece) {
+                Ok(written) => {
+                    done += written;
+                    if written < piece.len() {
+                        break;
+                    }
+                }
+                // What was written before is acknowledged; the caller meets the refusal at the next call.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if open.mode.sync {
+            self.recorder.sync().map_err(recording)?;
+        }
+        Ok(done)
+    }
+
+    fn write_piece(&self, open: &OpenFile, offset: u64, data: &[u8]) -> Result<usize> {
+        let reservation = self.reserve_growth(SMALL_OP_BYTES + data.len() as u64)?;
+        let _held = self.locks.change(&[open.node.lock_id()]);
+        let offset = if open.mode.append { host::stat(&open.fd)?.metadata.size } else { offset };
+        let (written, refusal) = host::write_all(&open.fd, offset, data);
+        if let (0, Some(errno)) = (written, refusal) {
+            return Err(errno.into());
+        }
+        let op = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
+            op_type: OpType::FileWrite { file, offset, size: written as u64 },
+            data: OpData::Inline(Bytes::copy_from_slice(&data[..written])),
+            touched: vec![Touched { file, metadata }],
+            actor: Arc::clone(&open.actor),
+            landmark: None,
+            parent: None,
+        })?;
+        if let Some(op) = op {
+            open.note_written(op);
+        }
+        Ok(written)
+    }
+
+    /// Makes the last write through a handle a landmark, if there was one since the last time.
+    pub(super) fn mark_written(&self, open: &OpenFile, landmark: Landmark) -> Result<()> {
+        match open.take_unmarked() {
+            Some(op) => self.recorder.mark(op, landmark).map_err(recording),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn allocate_range(
+        &self,
+        _caller: Caller,
+        handle: Handle,
+        what: Allocation,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        let open = self.handles.file(handle)?;
+        let (flags, kind) = match what {
+            Allocation::Allocate { keep_size: false } => (FallocateFlags::empty(), RangeKind::Allocate),
+            Allocation::Allocate { keep_size: true } => (FallocateFlags::KEEP_SIZE, RangeKind::Allocate),
+            Allocation::PunchHole => (FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, RangeKind::Punch),
+            Allocation::ZeroRange { keep_size: false } => (FallocateFlags::ZERO_RANGE, RangeKind::Zero),
+            Allocation::ZeroRange { keep_size: true } => {
+                (FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, RangeKind::Zero)
+            }
+        };
+        let reservation = match kind {
+            RangeKind::Punch => self.reserve(SMALL_OP_BYTES)?,
+            RangeKind::Allocate | RangeKind::Zero => {
+                self.room.check(len)?;
+                self.reserve_growth(SMALL_OP_BYTES)?
+            }
+        };
+        let _held = self.locks.change(&[open.node.lock_id()]);
+        rustix::fs::fallocate(&open.fd, flags, offset, len)?;
+        let op = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
+            op_type: OpType::Range { file, kind, offset, size: len },
+            data: OpData::None,
+            touched: vec![Touched { file, metadata }],
+            actor: Arc::clone(&open.actor),
+            landmark: None,
+            parent: None,
+        })?;
+        if let Some(op) = op {
+            open.note_written(op);
+        }
+        Ok(())
+    }
+
+    pub(super) fn copy_between(
+        &self,
+        _caller: Caller,
+        from: (Handle, u64),
+        to: (Handle, u64),
+        len: u64,
+    ) -> Result<usize> {
+        let source = self.handles.file(from.0)?;
+        let target = self.handles.file(to.0)?;
+        let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
+        let _held = self.locks.change(&[source.node.lock_id(), target.node.lock_id()]);
+        let (mut source_offset, mut offset) = (from.1, to.1);
+        let asked = usize::try_from(len).unwrap_or(usize::MAX);
+        let copied =
+            rustix::fs::copy_file_range(&source.fd, Some(&mut source_offset), &target.fd, Some(&mut offset), asked)?;
+        if copied == 0 {
+            return Ok(0);
+        }
+        let op = match self.recorded_source(&source)? {
+            Some(source_file) => {
+                self.record_change(reservation, &target.node, &target.fd, |file, metadata| OpDraft {
+                    op_type: OpType::CopyRange {
+                        file,
+                        offset: to.1,
+                        source: source_file,
+                        source_offset: from.1,
+                        size: copied as u64,
+                    },
+                    data: OpData::None,
+                    touched: vec![Touched { file, metadata }],
+                    actor: Arc::clone(&target.actor),
+                    landmark: None,
+                    parent: None,
+                })?
+            }
+            None => {
+                drop(reservation);
+                self.record_content(&target, to.1, copied as u64)?
+            }
+        };
+        if let Some(op) = op {
+            target.note_written(op);
+        }
+        Ok(copied)
+    }
+
+    /// Returns how history calls a file that is copied from, if its content is in history.
+    fn recorded_source(&self, source: &OpenFile) -> Result<Option<FileId>> {
+        let linked = self.applied(host::stat(&source.fd))?.metadata.is_linked();
+        Ok(source.node.history().filter(|_| linked))
+    }
+
+    /// Records as written what is now in a range of a file. The caller holds the file's lock.
+    fn record_content(&self, open: &OpenFile, mut offset: u64, len: u64) -> Result<Option<OpId>> {
+        let end = offset + len;
+        let fd = self.applied(host::reopen(&*self.nodes.fd(&open.node)?, OFlags::RDONLY))?;
+        let mut last = None;
+        let mut buf = vec![0; WRITE_BYTES_MAX];
+        while offset < end {
+            let want = usize::try_from(end - offset).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
+            let read = self.applied(host::read_full(&fd, offset, &mut buf[..want]))?;
+            if read == 0 {
+                return Err(Errno::IO.into());
+            }
+            let reservation = self.reserve(SMALL_OP_BYTES + read as u64)?;
+            last = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
+                op_type: OpType::FileWrite { file, offset, size: read as u64 },
+                data: OpData::Inline(Bytes::copy_from_slice(&buf[..read])),
+                touched: vec![Touched { file, metadata }],
+                actor: Arc::clone(&open.actor),
+                landmark: None,
+                parent: None,
+            })?;
+            offset += read as u64;
+        }
+        Ok(last)
+    }
+}

@@ -1,0 +1,459 @@
+//! The live tree: the files in `working/`, whose every change is recorded.
+//!
+//! A change is carried out in four steps: room is reserved with the recorder (here a writer may have to wait); under the
+//! locks of all files that it touches, it is applied to `working/` and then recorded; the locks are released; the caller
+//! gets its answer. What the host refused is in neither place. Where recording fails after the host agreed, the recorder
+//! is poisoned: from then on changes answer `EIO`, reads go on, and the next open of the project finds what is there.
+//!
+//! Files that the ignore rules name work like any other, but nothing of them is recorded. Rules apply to *new* names: an
+//! entry that history knows stays recorded.
+
+mod actors;
+mod attributes;
+mod bindings;
+mod content;
+mod handles;
+mod locks;
+mod namespace;
+mod nodes;
+mod reading;
+mod reconcile;
+mod record_tree;
+mod room;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
+
+use self::actors::Actors;
+use self::bindings::Bindings;
+use self::handles::Handles;
+use self::locks::Locks;
+use self::nodes::{NewEntry, Node, Nodes};
+use self::room::Room;
+use super::host::{self, HostStat};
+use super::{
+    Allocation, Caller, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space,
+    Stat, Tree, TreeEntry, TreeError, XattrMode,
+};
+use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
+use crate::record::{OpDraft, Recorder, Reservation};
+
+pub use self::reconcile::{ReconcileOptions, ReconcileReport};
+
+/// The name at the root of every project that is kept for Ize itself.
+pub(crate) const RESERVED_NAME: &str = ".ize";
+
+/// How a live tree behaves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LiveOptions {
+    /// Changes answer `EROFS`.
+    pub read_only: bool,
+    /// New files belong to the caller who made them. This takes the privilege to change owners; without it they belong
+    /// to whoever runs this process.
+    pub own_new_files: bool,
+    /// Which new names are not recorded.
+    pub ignore: IgnoreRules,
+    /// Growing is refused (`ENOSPC`) while less than this is free where `working/` is, in bytes. Removing always works.
+    pub floor_bytes: u64,
+    /// The most `O_PATH` descriptors to keep open for inodes in use, at least 64.
+    pub descriptors_max: usize,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            own_new_files: false,
+            ignore: IgnoreRules::none(),
+            floor_bytes: 64 << 20,
+            descriptors_max: 4096,
+        }
+    }
+}
+
+/// Somebody who caches what the tree said, and must be told when the tree changes by other ways than theirs.
+pub trait Invalidator: Send + Sync {
+    /// An entry may name something else now.
+    fn entry(&self, dir: FileId, name: &Name);
+    /// Content or metadata of a file may be different now.
+    fn inode(&self, file: FileId);
+}
+
+/// The files in `working/`, recorded. See the module's documentation.
+pub struct Live {
+    recorder: Arc<Recorder>,
+    nodes: Nodes,
+    locks: Locks,
+    bindings: Bindings,
+    handles: Handles,
+    actors: Actors,
+    room: Room,
+    /// Held while a folder changes its parent, so that no two such renames can make a loop.
+    folder_moves: Mutex<()>,
+    ignore: RwLock<IgnoreRules>,
+    read_only: bool,
+    own_new_files: bool,
+    device: u64,
+    invalidator: RwLock<Option<Box<dyn Invalidator>>>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("read_only", &self.read_only).finish_non_exhaustive()
+    }
+}
+
+/// An inode and, if it is recorded, how history calls it.
+struct Subject {
+    node: Arc<Node>,
+    history: Option<FileId>,
+}
+
+/// An entry of a folder that is about to change.
+struct Place {
+    parent: Arc<Node>,
+    dir: Arc<OwnedFd>,
+    name: Name,
+    /// The entry in history, if the folder is recorded.
+    entry: Option<Entry>,
+}
+
+impl Live {
+    /// Opens the tree in a folder; `working` is a descriptor of it.
+    ///
+    /// # Errors
+    /// [`TreeError::Refused`] if the folder cannot be used.
+    pub fn open(working: OwnedFd, recorder: Arc<Recorder>, options: LiveOptions) -> Result<Self> {
+        let root = host::stat(&working)?;
+        if root.metadata.kind != crate::model::FileKind::Directory {
+            return Err(Errno::NOTDIR.into());
+        }
+        let for_room = rustix::io::fcntl_dupfd_cloexec(&working, 0)?;
+        Ok(Self {
+            nodes: Nodes::new(working, root.id, options.descriptors_max),
+            locks: Locks::new(),
+            bindings: Bindings::new(Arc::clone(&recorder)),
+            handles: Handles::default(),
+            actors: Actors::default(),
+            room: Room::new(for_room, options.floor_bytes),
+            folder_moves: Mutex::default(),
+            ignore: RwLock::new(options.ignore),
+            read_only: options.read_only,
+            own_new_files: options.own_new_files,
+            device: root.id.device,
+            invalidator: RwLock::default(),
+            recorder,
+        })
+    }
+
+    /// Returns the recorder that changes go to.
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    /// Replaces the ignore rules; names that history knows stay recorded.
+    pub fn set_ignore(&self, rules: IgnoreRules) {
+        *self.ignore.write() = rules;
+    }
+
+    /// Sets who is told of changes that did not come from them (see [`Live::invalidate_entry`]).
+    pub fn set_invalidator(&self, invalidator: Option<Box<dyn Invalidator>>) {
+        *self.invalidator.write() = invalidator;
+    }
+
+    /// Tells the invalidator, if there is one, that an entry may name something else. Never called from a thread that
+    /// serves the mount: the kernel may hold the folder's lock until that thread answers.
+    pub fn invalidate_entry(&self, dir: FileId, name: &Name) {
+        if let Some(invalidator) = &*self.invalidator.read() {
+            invalidator.entry(dir, name);
+        }
+    }
+
+    /// Tells the invalidator that a file may be different; as [`Live::invalidate_entry`].
+    pub fn invalidate_inode(&self, file: FileId) {
+        if let Some(invalidator) = &*self.invalidator.read() {
+            invalidator.inode(file);
+        }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Errno::ROFS.into()) } else { Ok(()) }
+    }
+
+    /// Reserves room for a change that may need more disk space.
+    fn reserve_growth(&self, bytes: u64) -> Result<Reservation<'_>> {
+        self.check_writable()?;
+        self.room.check(bytes)?;
+        self.reserve(bytes)
+    }
+
+    /// Reserves room for a change that frees space, or needs none.
+    fn reserve(&self, bytes: u64) -> Result<Reservation<'_>> {
+        self.check_writable()?;
+        self.recorder.reserve(bytes).map_err(recording)
+    }
+
+    /// Records a change that was applied. An inode that has no name left is not recorded any more.
+    fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
+        self.recorder.record(reservation, draft).map_err(recording)
+    }
+
+    /// After the host agreed to a change, its recording must not fail for any reason that the recorder does not know:
+    /// it is told, so that nothing more is acknowledged.
+    fn applied<T, E: Into<TreeError>>(&self, step: Result<T, E>) -> Result<T> {
+        step.map_err(|error| {
+            let error = error.into();
+            self.recorder.poison(format!("a change was applied but could not be recorded: {error}"));
+            error
+        })
+    }
+
+    fn place(&self, parent: FileId, name: &OsStr) -> Result<Place> {
+        let name = Name::from_os(name).map_err(name_errno)?;
+        let parent = self.nodes.get(parent)?;
+        if parent.id == FileId::ROOT && name.as_bytes() == RESERVED_NAME.as_bytes() {
+            return Err(Errno::PERM.into());
+        }
+        let dir = self.nodes.fd(&parent)?;
+        let entry = parent.history().map(|dir| Entry::new(dir, name.clone()));
+        Ok(Place { parent, dir, name, entry })
+    }
+
+    fn subject(&self, node: FileId) -> Result<Subject> {
+        let node = self.nodes.get(node)?;
+        Ok(Subject { history: node.history(), node })
+    }
+
+    /// Tells whether a new entry is to be recorded.
+    fn is_recordable(&self, place: &Place, is_dir: bool) -> bool {
+        if place.entry.is_none() {
+            return false;
+        }
+        let rules = self.ignore.read();
+        rules.is_empty() || place.parent.path().is_none_or(|dir| !rules.is_ignored(&dir.join(&place.name), is_dir))
+    }
+
+    /// Returns how history calls what an entry names, if it does.
+    fn bound(&self, place: &Place) -> Result<Option<FileId>> {
+        match &place.entry {
+            Some(entry) => Ok(self.bindings.get(entry)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds what is at a place now and enters it into the table with a lookup reference. The caller holds a lock on the
+    /// folder. A file that neither history knows nor the rules ignore is recorded first: somebody put it there directly.
+    fn enter(&self, place: &Place) -> Result<(Arc<Node>, HostStat)> {
+        let found = host::stat_entry(&place.dir, place.name.as_os_str())?;
+        if found.id.device != self.device {
+            return Err(Errno::XDEV.into());
+        }
+        let history = self.bound(place)?;
+        let entry =
+            NewEntry { history, kind: found.metadata.kind, host: found.id, parent: &place.parent, name: &place.name };
+        if let Some(node) = self.nodes.find(&entry) {
+            return Ok((node, found));
+        }
+        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
+        let found = host::stat(&fd)?;
+        let entry = NewEntry { kind: found.metadata.kind, host: found.id, ..entry };
+        Ok((self.nodes.enter(&entry, fd), found))
+    }
+
+    /// Enters a new inode that this call made; `history` if it is recorded.
+    fn enter_new(&self, place: &Place, history: Option<FileId>, found: &HostStat, fd: OwnedFd) -> Arc<Node> {
+        let entry =
+            NewEntry { history, kind: found.metadata.kind, host: found.id, parent: &place.parent, name: &place.name };
+        self.nodes.enter(&entry, fd)
+    }
+
+    /// Returns a parent's state after a change, for the record.
+    fn touched(&self, node: &Arc<Node>) -> Result<Option<Touched>> {
+        let Some(file) = node.history() else { return Ok(None) };
+        let fd = self.nodes.fd(node)?;
+        Ok(Some(Touched { file, metadata: host::stat(&*fd)?.metadata }))
+    }
+
+    fn draft(&self, caller: Caller, op_type: OpType, data: OpData, landmark: Option<Landmark>) -> OpDraft {
+        OpDraft { op_type, data, touched: Vec::with_capacity(3), actor: self.actors.of(caller), landmark, parent: None }
+    }
+
+    fn stat_of(&self, node: &Node, found: &HostStat) -> Stat {
+        Stat { file: node.id, metadata: found.metadata, blocks: found.blocks, block_size: found.block_size }
+    }
+}
+
+fn recording(error: crate::record::RecordError) -> TreeError {
+    TreeError::Recording { source: Box::new(error) }
+}
+
+fn name_errno(invalid: crate::model::InvalidName) -> Errno {
+    match invalid {
+        crate::model::InvalidName::TooLong => Errno::NAMETOOLONG,
+        _ => Errno::INVAL,
+    }
+}
+
+impl Tree for Live {
+    fn lookup(&self, parent: FileId, name: &OsStr) -> Result<Stat> {
+        self.look_up(parent, name)
+    }
+
+    fn forget(&self, node: FileId, lookups: u64) {
+        self.nodes.forget(node, lookups);
+    }
+
+    fn stat(&self, node: FileId, handle: Option<Handle>) -> Result<Stat> {
+        self.stat_node(node, handle)
+    }
+
+    fn set_attributes(
+        &self,
+        caller: Caller,
+        node: FileId,
+        handle: Option<Handle>,
+        attributes: &SetAttributes,
+    ) -> Result<Stat> {
+        self.change_attributes(caller, node, handle, attributes)
+    }
+
+    fn read_link(&self, node: FileId) -> Result<Vec<u8>> {
+        let node = self.nodes.get(node)?;
+        Ok(host::read_link(&*self.nodes.fd(&node)?)?)
+    }
+
+    fn make_node(&self, caller: Caller, parent: FileId, name: &OsStr, node: NewNode) -> Result<Stat> {
+        self.make(caller, parent, name, namespace::Making::Node(node))
+    }
+
+    fn make_directory(&self, caller: Caller, parent: FileId, name: &OsStr, mode: u32) -> Result<Stat> {
+        self.make(caller, parent, name, namespace::Making::Directory { mode })
+    }
+
+    fn make_symlink(&self, caller: Caller, parent: FileId, name: &OsStr, target: &[u8]) -> Result<Stat> {
+        self.make(caller, parent, name, namespace::Making::Symlink { target })
+    }
+
+    fn unlink(&self, caller: Caller, parent: FileId, name: &OsStr) -> Result<()> {
+        self.remove(caller, parent, name, namespace::Removing::NonDirectory)
+    }
+
+    fn remove_directory(&self, caller: Caller, parent: FileId, name: &OsStr) -> Result<()> {
+        self.remove(caller, parent, name, namespace::Removing::Directory)
+    }
+
+    fn rename(&self, caller: Caller, from: (FileId, &OsStr), to: (FileId, &OsStr), mode: RenameMode) -> Result<()> {
+        self.rename_entry(caller, from, to, mode)
+    }
+
+    fn link(&self, caller: Caller, node: FileId, parent: FileId, name: &OsStr) -> Result<Stat> {
+        self.link_node(caller, node, parent, name)
+    }
+
+    fn open(&self, caller: Caller, node: FileId, mode: OpenMode) -> Result<Handle> {
+        self.open_file(caller, node, mode)
+    }
+
+    fn create(
+        &self,
+        caller: Caller,
+        parent: FileId,
+        name: &OsStr,
+        permissions: u32,
+        mode: OpenMode,
+    ) -> Result<(Stat, Handle)> {
+        self.create_file(caller, parent, name, permissions, mode)
+    }
+
+    fn read(&self, handle: Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let open = self.handles.file(handle)?;
+        Ok(host::read_full(&open.fd, offset, buf)?)
+    }
+
+    fn write(&self, caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
+        self.write_file(caller, handle, offset, data)
+    }
+
+    fn flush(&self, handle: Handle) -> Result<()> {
+        let open = self.handles.file(handle)?;
+        self.mark_written(&open, Landmark::Close)
+    }
+
+    fn release(&self, handle: Handle) {
+        if let Some(open) = self.handles.remove_file(handle)
+            && let Err(error) = self.mark_written(&open, Landmark::Close)
+        {
+            tracing::warn!(%error, "the close of a file could not be marked in history");
+        }
+    }
+
+    fn sync(&self, handle: Handle, _data_only: bool) -> Result<()> {
+        let open = self.handles.file(handle)?;
+        self.mark_written(&open, Landmark::Sync)?;
+        self.recorder.sync().map(drop).map_err(recording)
+    }
+
+    fn open_directory(&self, node: FileId) -> Result<Handle> {
+        let node = self.nodes.get(node)?;
+        let fd = host::reopen_directory(&*self.nodes.fd(&node)?)?;
+        Ok(self.handles.add_directory(handles::OpenDirectory { node, fd: Mutex::new(fd) }))
+    }
+
+    fn read_directory(&self, handle: Handle, after: i64, take: &mut dyn FnMut(TreeEntry<'_>) -> bool) -> Result<()> {
+        self.read_entries(handle, after, take)
+    }
+
+    fn release_directory(&self, handle: Handle) {
+        self.handles.remove_directory(handle);
+    }
+
+    fn sync_directory(&self, handle: Handle) -> Result<()> {
+        self.handles.directory(handle)?;
+        self.recorder.sync().map(drop).map_err(recording)
+    }
+
+    fn space(&self) -> Result<Space> {
+        self.room.space()
+    }
+
+    fn set_xattr(&self, caller: Caller, node: FileId, name: &OsStr, value: &[u8], mode: XattrMode) -> Result<()> {
+        self.change_xattr(caller, node, name, Some((value, mode)))
+    }
+
+    fn xattr(&self, node: FileId, name: &OsStr) -> Result<Vec<u8>> {
+        let node = self.nodes.get(node)?;
+        Ok(host::xattr(&*self.nodes.fd(&node)?, name)?)
+    }
+
+    fn xattr_names(&self, node: FileId) -> Result<Vec<u8>> {
+        let node = self.nodes.get(node)?;
+        Ok(host::xattr_names(&*self.nodes.fd(&node)?)?)
+    }
+
+    fn remove_xattr(&self, caller: Caller, node: FileId, name: &OsStr) -> Result<()> {
+        self.change_xattr(caller, node, name, None)
+    }
+
+    fn allocate(&self, caller: Caller, handle: Handle, what: Allocation, offset: u64, len: u64) -> Result<()> {
+        self.allocate_range(caller, handle, what, offset, len)
+    }
+
+    fn seek(&self, handle: Handle, offset: u64, what: SeekFor) -> Result<u64> {
+        let open = self.handles.file(handle)?;
+        let position = match what {
+            SeekFor::Data => rustix::fs::SeekFrom::Data(offset),
+            SeekFor::Hole => rustix::fs::SeekFrom::Hole(offset),
+        };
+        Ok(rustix::fs::seek(&open.fd, position)?)
+    }
+
+    fn copy_range(&self, caller: Caller, from: (Handle, u64), to: (Handle, u64), len: u64) -> Result<usize> {
+        self.copy_between(caller, from, to, len)
+    }
+}

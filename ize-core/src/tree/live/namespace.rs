@@ -1,0 +1,462 @@
+//! Making, removing, renaming and linking entries.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::handles::OpenFile;
+use super::{Live, Node, Place};
+use crate::model::{Displaced, FileId, FileKind, Landmark, OpData, OpType, Touched};
+use crate::record::Reservation;
+use crate::tree::host::{self, HostStat};
+use crate::tree::{Caller, Handle, NewNode, OpenMode, RenameMode, Result, Stat};
+
+/// Room that an operation without data may take in the journal and the queue.
+pub(super) const SMALL_OP_BYTES: u64 = 1024;
+
+const SET_GROUP_ID: u32 = 0o2000;
+
+/// What to make.
+pub(super) enum Making<'a> {
+    Node(NewNode),
+    Directory { mode: u32 },
+    Symlink { target: &'a [u8] },
+}
+
+/// What to remove.
+#[derive(Clone, Copy)]
+pub(super) enum Removing {
+    NonDirectory,
+    Directory,
+}
+
+/// What is at a place right now.
+struct Occupant {
+    stat: HostStat,
+    history: Option<FileId>,
+    /// The node, if it is in use.
+    node: Option<Arc<Node>>,
+}
+
+impl Occupant {
+    /// The id whose lock guards it. A file that nobody uses and history does not know needs none.
+    fn lock_id(&self) -> Option<FileId> {
+        self.node.as_ref().map(|node| node.lock_id()).or(self.history)
+    }
+
+    fn is_directory(&self) -> bool {
+        self.stat.metadata.kind == FileKind::Directory
+    }
+}
+
+impl Making<'_> {
+    fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory { .. })
+    }
+
+    fn data(&self) -> OpData {
+        match self {
+            Self::Symlink { target } => OpData::Inline(bytes::Bytes::copy_from_slice(target)),
+            Self::Node(_) | Self::Directory { .. } => OpData::None,
+        }
+    }
+}
+
+/// Returns the operation that made an inode.
+pub(super) fn creation(file: FileId, entry: crate::model::Entry, stat: &HostStat) -> OpType {
+    let mode = stat.metadata.mode;
+    match stat.metadata.kind {
+        FileKind::File => OpType::FileCreate { file, entry, mode },
+        FileKind::Directory => OpType::DirCreate { file, entry, mode },
+        FileKind::Symlink => OpType::Symlink { file, entry },
+        kind @ (FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice) => {
+            OpType::Special { file, entry, kind, mode, rdev: stat.metadata.rdev }
+        }
+    }
+}
+
+/// Returns the operation that removed a name.
+pub(super) fn removal(file: FileId, entry: crate::model::Entry, kind: FileKind) -> OpType {
+    match kind {
+        FileKind::Directory => OpType::DirDelete { file, entry },
+        _ => OpType::FileDelete { file, entry },
+    }
+}
+
+impl Live {
+    pub(super) fn make(&self, caller: Caller, parent: FileId, name: &OsStr, making: Making<'_>) -> Result<Stat> {
+        let place = self.place(parent, name)?;
+        let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
+        let held = self.locks.change(&[place.parent.id]);
+        make_on_host(&place, &making)?;
+        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
+        if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
+            let flags = if making.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            fs::unlinkat(&place.dir, place.name.as_os_str(), flags)?;
+            return Err(errno.into());
+        }
+        let made = self.record_made(caller, &place, reservation, fd, making.data());
+        held.release();
+        made.map(|(stat, _)| stat)
+    }
+
+    pub(super) fn create_file(
+        &self,
+        caller: Caller,
+        parent: FileId,
+        name: &OsStr,
+        permissions: u32,
+        mode: OpenMode,
+    ) -> Result<(Stat, Handle)> {
+        let place = self.place(parent, name)?;
+        let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
+        let held = self.locks.change(&[place.parent.id]);
+        let flags = super::content::access_flags(mode) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let making = Making::Node(NewNode { kind: FileKind::File, mode: permissions, rdev: 0 });
+        let opened = fs::openat(
+            &place.dir,
+            place.name.as_os_str(),
+            flags | OFlags::CLOEXEC,
+            Mode::from_raw_mode(permissions & 0o7777),
+        );
+        let file = match opened {
+            Err(Errno::EXIST) if !mode.exclusive => {
+                drop(reservation);
+                held.release();
+                return self.open_existing(caller, parent, name, mode);
+            }
+            other => other?,
+        };
+        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
+        if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
+            fs::unlinkat(&place.dir, place.name.as_os_str(), AtFlags::empty())?;
+            return Err(errno.into());
+        }
+        let (stat, node) = self.record_made(caller, &place, reservation, fd, OpData::None)?;
+        held.release();
+        let handle = self.handles.add_file(OpenFile::new(node, file, mode, self.actors.of(caller)));
+        Ok((stat, handle))
+    }
+
+    fn open_existing(&self, caller: Caller, parent: FileId, name: &OsStr, mode: OpenMode) -> Result<(Stat, Handle)> {
+        let stat = self.look_up(parent, name)?;
+        match self.open_file(caller, stat.file, mode) {
+            Ok(handle) => Ok((self.stat_node(stat.file, Some(handle))?, handle)),
+            Err(error) => {
+                self.nodes.forget(stat.file, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a new inode the owner and permission bits that it is to have, whatever this process's umask is.
+    fn settle_new(&self, caller: Caller, place: &Place, fd: &OwnedFd, making: &Making<'_>) -> Result<(), Errno> {
+        let inherits_group = host::stat(&*place.dir)?.metadata.mode & SET_GROUP_ID != 0;
+        if self.own_new_files {
+            // In a set-group-id folder the host gave it the folder's group already, see mkdir(2).
+            host::set_owner(fd, Some(caller.uid), (!inherits_group).then_some(caller.gid))?;
+        }
+        let wanted = match making {
+            Making::Node(node) => node.mode & 0o7777,
+            Making::Directory { mode } if inherits_group => mode & 0o1777 | SET_GROUP_ID,
+            Making::Directory { mode } => mode & 0o1777,
+            Making::Symlink { .. } => return Ok(()),
+        };
+        if host::stat(fd)?.metadata.mode != wanted {
+            host::set_mode(fd, wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Records an inode that was just made at a place, and enters it into the table.
+    fn record_made(
+        &self,
+        caller: Caller,
+        place: &Place,
+        reservation: Reservation<'_>,
+        fd: OwnedFd,
+        data: OpData,
+    ) -> Result<(Stat, Arc<Node>)> {
+        let found = self.applied(host::stat(&fd))?;
+        let is_dir = found.metadata.kind == FileKind::Directory;
+        let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
+        if let (Some(file), Some(entry)) = (history, &place.entry) {
+            let op_type = creation(file, entry.clone(), &found);
+            let mut draft = self.draft(caller, op_type, data, Some(Landmark::Namespace));
+            draft.touched.push(Touched { file, metadata: found.metadata });
+            draft.touched.extend(self.applied(self.touched(&place.parent))?);
+            let op = self.record(reservation, draft)?;
+            self.bindings.set(entry, Some(file), op);
+        }
+        let node = self.enter_new(place, history, &found, fd);
+        Ok((self.stat_of(&node, &found), node))
+    }
+
+    pub(super) fn remove(&self, caller: Caller, parent: FileId, name: &OsStr, what: Removing) -> Result<()> {
+        let place = self.place(parent, name)?;
+        let reservation = self.reserve(SMALL_OP_BYTES)?;
+        let (held, victim) = self.lock_with_occupant(&place)?;
+        let victim = victim.ok_or(Errno::NOENT)?;
+        let fd = self.occupant_fd(&place, &victim)?;
+        let flags = match what {
+            Removing::NonDirectory => AtFlags::empty(),
+            Removing::Directory => AtFlags::REMOVEDIR,
+        };
+        fs::unlinkat(&place.dir, place.name.as_os_str(), flags)?;
+        if let Some(node) = &victim.node {
+            node.lose_name(place.parent.id, &place.name, &fd);
+        }
+        if let (Some(file), Some(entry)) = (victim.history, &place.entry) {
+            let op_type = removal(file, entry.clone(), victim.stat.metadata.kind);
+            let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
+            draft.touched.push(self.applied(lost_a_name(file, &fd))?);
+            draft.touched.extend(self.applied(self.touched(&place.parent))?);
+            let op = self.record(reservation, draft)?;
+            self.bindings.set(entry, None, op);
+        }
+        held.release();
+        Ok(())
+    }
+
+    fn lock_with_occupant(&self, place: &Place) -> Result<(super::locks::Held<'_>, Option<Occupant>)> {
+        loop {
+            let seen = self.occupant(place)?.and_then(|occupant| occupant.lock_id());
+            let mut files = vec![place.parent.id];
+            files.extend(seen);
+            let held = self.locks.change(&files);
+            let occupant = self.occupant(place)?;
+            if occupant.as_ref().and_then(Occupant::lock_id) == seen {
+                return Ok((held, occupant));
+            }
+        }
+    }
+
+    fn occupant(&self, place: &Place) -> Result<Option<Occupant>> {
+        let stat = match host::stat_entry(&place.dir, place.name.as_os_str()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let history = self.bound(place)?;
+        let node = match history {
+            Some(file) => self.nodes.get_history(file),
+            None => self.nodes.get_unrecorded(stat.id),
+        };
+        Ok(Some(Occupant { stat, history, node }))
+    }
+
+    fn occupant_fd(&self, place: &Place, occupant: &Occupant) -> Result<Arc<OwnedFd>> {
+        match &occupant.node {
+            Some(node) => Ok(self.nodes.fd(node)?),
+            None => Ok(Arc::new(host::open_path(&place.dir, place.name.as_os_str())?)),
+        }
+    }
+
+    pub(super) fn rename_entry(
+        &self,
+        caller: Caller,
+        from: (FileId, &OsStr),
+        to: (FileId, &OsStr),
+        mode: RenameMode,
+    ) -> Result<()> {
+        let from = self.place(from.0, from.1)?;
+        let to = self.place(to.0, to.1)?;
+        let reservation = self.reserve(SMALL_OP_BYTES)?;
+        let moves = (from.parent.id != to.parent.id).then(|| self.folder_moves.lock());
+        let (held, source, target) = self.lock_for_rename(&from, &to)?;
+        let source_fd = self.occupant_fd(&from, &source)?;
+        let target_fd = target.as_ref().map(|target| self.occupant_fd(&to, target)).transpose()?;
+        let flags = match mode {
+            RenameMode::Replace => RenameFlags::empty(),
+            RenameMode::NoReplace => RenameFlags::NOREPLACE,
+            RenameMode::Exchange => RenameFlags::EXCHANGE,
+        };
+        fs::renameat_with(&from.dir, from.name.as_os_str(), &to.dir, to.name.as_os_str(), flags)?;
+        if target.as_ref().is_some_and(|target| target.stat.id == source.stat.id) {
+            // Two names of one file: rename(2) does nothing.
+            return Ok(());
+        }
+        let moved = Moved {
+            from: &from,
+            to: &to,
+            source: (&source, &source_fd),
+            target: target.as_ref().zip(target_fd.as_ref()),
+            is_exchange: mode == RenameMode::Exchange,
+        };
+        moved.rename_nodes();
+        self.record_move(caller, reservation, &moved)?;
+        held.release();
+        drop(moves);
+        Ok(())
+    }
+
+    fn lock_for_rename(
+        &self,
+        from: &Place,
+        to: &Place,
+    ) -> Result<(super::locks::Held<'_>, Occupant, Option<Occupant>)> {
+        loop {
+            let source = self.occupant(from)?.ok_or(Errno::NOENT)?.lock_id();
+            let target = self.occupant(to)?.and_then(|target| target.lock_id());
+            let mut files = vec![from.parent.id, to.parent.id];
+            files.extend(source);
+            files.extend(target);
+            let held = self.locks.change(&files);
+            let source_now = self.occupant(from)?.ok_or(Errno::NOENT)?;
+            let target_now = self.occupant(to)?;
+            if source_now.lock_id() == source && target_now.as_ref().and_then(Occupant::lock_id) == target {
+                return Ok((held, source_now, target_now));
+            }
+        }
+    }
+
+    fn record_move(&self, caller: Caller, reservation: Reservation<'_>, moved: &Moved<'_>) -> Result<()> {
+        let (source, _) = moved.source;
+        let target_history = moved.target.and_then(|(target, _)| target.history);
+        let stays_recorded = target_history.is_some() || self.is_recordable(moved.to, source.is_directory());
+        match (source.history, stays_recorded) {
+            (Some(file), true) => {
+                self.record_rename(caller, reservation, moved, file, target_history)?;
+                if moved.is_exchange && target_history.is_none() {
+                    self.record_arrival(moved.from)?;
+                }
+                Ok(())
+            }
+            (Some(file), false) => {
+                drop(reservation);
+                self.record_departure(caller, moved.from, file, moved.source.1)?;
+                if moved.is_exchange { self.record_arrival(moved.from) } else { Ok(()) }
+            }
+            (None, true) => {
+                drop(reservation);
+                if let (Some(file), Some((_, fd))) = (target_history, moved.target) {
+                    self.record_departure(caller, moved.to, file, fd)?;
+                }
+                self.record_arrival(moved.to)?;
+                if moved.is_exchange { self.record_arrival(moved.from) } else { Ok(()) }
+            }
+            (None, false) => Ok(()),
+        }
+    }
+
+    fn record_rename(
+        &self,
+        caller: Caller,
+        reservation: Reservation<'_>,
+        moved: &Moved<'_>,
+        file: FileId,
+        target: Option<FileId>,
+    ) -> Result<()> {
+        let (Some(from), Some(to)) = (&moved.from.entry, &moved.to.entry) else { return Ok(()) };
+        let displaced = match target {
+            None => Displaced::Nothing,
+            Some(other) if moved.is_exchange => Displaced::Exchanged(other),
+            Some(victim) => Displaced::Replaced(victim),
+        };
+        let landmark = match displaced {
+            Displaced::Replaced(_) => Landmark::Replace,
+            Displaced::Nothing | Displaced::Exchanged(_) => Landmark::Namespace,
+        };
+        let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced };
+        let mut draft = self.draft(caller, op_type, OpData::None, Some(landmark));
+        let metadata = self.applied(host::stat(&**moved.source.1))?.metadata;
+        draft.touched.push(Touched { file, metadata });
+        draft.touched.extend(self.applied(self.touched(&moved.from.parent))?);
+        if moved.from.parent.id != moved.to.parent.id {
+            draft.touched.extend(self.applied(self.touched(&moved.to.parent))?);
+        }
+        if let (Some(other), Some((_, fd))) = (target, moved.target) {
+            draft.touched.push(if moved.is_exchange {
+                Touched { file: other, metadata: self.applied(host::stat(&**fd))?.metadata }
+            } else {
+                self.applied(lost_a_name(other, fd))?
+            });
+        }
+        let op = self.record(reservation, draft)?;
+        self.bindings.set(from, if moved.is_exchange { target } else { None }, op);
+        self.bindings.set(to, Some(file), op);
+        Ok(())
+    }
+
+    pub(super) fn link_node(&self, caller: Caller, node: FileId, parent: FileId, name: &OsStr) -> Result<Stat> {
+        let subject = self.subject(node)?;
+        let place = self.place(parent, name)?;
+        let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
+        let held = self.locks.change(&[place.parent.id, subject.node.lock_id()]);
+        let fd = self.nodes.fd(&subject.node)?;
+        host::link(&*fd, &place.dir, place.name.as_os_str())?;
+        subject.node.add_name(&place.parent, &place.name);
+        let found = self.applied(host::stat(&*fd))?;
+        match (subject.history, &place.entry) {
+            (Some(file), Some(entry)) if self.is_recordable(&place, false) => {
+                let op_type = OpType::Hardlink { file, entry: entry.clone() };
+                let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
+                draft.touched.push(Touched { file, metadata: found.metadata });
+                draft.touched.extend(self.applied(self.touched(&place.parent))?);
+                let op = self.record(reservation, draft)?;
+                self.bindings.set(entry, Some(file), op);
+            }
+            (None, Some(_)) if self.is_recordable(&place, false) => {
+                drop(reservation);
+                self.record_arrival(&place)?;
+            }
+            _ => {}
+        }
+        held.release();
+        self.nodes.take_lookup(&subject.node);
+        Ok(self.stat_of(&subject.node, &found))
+    }
+}
+
+/// A rename that the host carried out.
+struct Moved<'a> {
+    from: &'a Place,
+    to: &'a Place,
+    source: (&'a Occupant, &'a Arc<OwnedFd>),
+    target: Option<(&'a Occupant, &'a Arc<OwnedFd>)>,
+    is_exchange: bool,
+}
+
+impl Moved<'_> {
+    /// Tells the nodes that are in use what they are called now.
+    fn rename_nodes(&self) {
+        let (source, source_fd) = self.source;
+        if let Some(node) = &source.node {
+            node.add_name(&self.to.parent, &self.to.name);
+            node.lose_name(self.from.parent.id, &self.from.name, source_fd);
+        }
+        if let Some((Occupant { node: Some(node), .. }, fd)) = self.target {
+            if self.is_exchange {
+                node.add_name(&self.from.parent, &self.from.name);
+            }
+            node.lose_name(self.to.parent.id, &self.to.name, fd);
+        }
+    }
+}
+
+/// Returns the state of a file or folder that just lost a name.
+fn lost_a_name(file: FileId, fd: &OwnedFd) -> Result<Touched, Errno> {
+    let mut metadata = host::stat(fd)?.metadata;
+    if metadata.kind == FileKind::Directory {
+        // Some filesystems leave a removed folder's link count at 1.
+        metadata.nlink = 0;
+    }
+    Ok(Touched { file, metadata })
+}
+
+fn make_on_host(place: &Place, making: &Making<'_>) -> Result<(), Errno> {
+    let name = place.name.as_os_str();
+    match making {
+        Making::Directory { mode } => fs::mkdirat(&place.dir, name, Mode::from_raw_mode(mode & 0o1777)),
+        Making::Symlink { target } => fs::symlinkat(*target, &place.dir, name),
+        Making::Node(node) => {
+            if matches!(node.kind, FileKind::Directory | FileKind::Symlink) {
+                return Err(Errno::INVAL);
+            }
+            let file_type = fs::FileType::from_raw_mode(node.kind.type_bits());
+            fs::mknodat(&place.dir, name, file_type, Mode::from_raw_mode(node.mode & 0o7777), node.rdev)
+        }
+    }
+}

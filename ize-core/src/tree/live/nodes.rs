@@ -1,0 +1,321 @@
+//! The inodes that somebody works with: their descriptors, their names, and how history calls them.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use crate::model::{FileId, FileKind, Name, RelPath};
+use crate::tree::host::{self, HostId};
+
+/// An inode of `working/` that is in use.
+pub(super) struct Node {
+    /// How the adapter calls it. Does not change while the node is in use.
+    pub(super) id: FileId,
+    pub(super) kind: FileKind,
+    pub(super) host: HostId,
+    /// How history calls it: nearly always like `id`, but a file may enter or leave history while it is in use (a rename
+    /// from or to an ignored name). 0 while history does not know it.
+    history: AtomicU64,
+    state: Mutex<NodeState>,
+}
+
+#[derive(Default)]
+struct NodeState {
+    /// An `O_PATH` descriptor; may be given up while the inode has a name under which it can be found again.
+    fd: Option<Arc<OwnedFd>>,
+    names: Vec<(Arc<Node>, Name)>,
+}
+
+impl Node {
+    /// Returns how history calls the file, if it is recorded.
+    pub(super) fn history(&self) -> Option<FileId> {
+        match self.history.load(Ordering::Acquire) {
+            0 => None,
+            id => Some(FileId::new(id)),
+        }
+    }
+
+    /// Returns the id whose lock guards this file.
+    pub(super) fn lock_id(&self) -> FileId {
+        self.id
+    }
+
+    /// Adds a name under which the inode can be found.
+    pub(super) fn add_name(&self, parent: &Arc<Self>, name: &Name) {
+        let mut state = self.state.lock();
+        if !state.names.iter().any(|(dir, known)| dir.id == parent.id && known == name) {
+            state.names.push((Arc::clone(parent), name.clone()));
+        }
+    }
+
+    /// Removes a name that the inode lost, and keeps its descriptor: without a name there is no other way to it.
+    pub(super) fn lose_name(&self, parent: FileId, name: &Name, fd: &Arc<OwnedFd>) {
+        let mut state = self.state.lock();
+        state.names.retain(|(dir, known)| dir.id != parent || known != name);
+        if state.names.is_empty() {
+            state.fd = Some(Arc::clone(fd));
+        }
+    }
+
+    /// Returns a path of the node, by the names that are known; `None` if it has none.
+    pub(super) fn path(&self) -> Option<RelPath> {
+        if self.id == FileId::ROOT {
+            return Some(RelPath::root());
+        }
+        let mut names = Vec::new();
+        let mut step = self.state.lock().names.first().cloned()?;
+        loop {
+            names.push(step.1);
+            if step.0.id == FileId::ROOT {
+                break;
+            }
+            let up = step.0.state.lock().names.first().cloned()?;
+            step = up;
+        }
+        Some(names.iter().rev().fold(RelPath::root(), |path, name| path.join(name)))
+    }
+}
+
+/// A table of the nodes in use, with a bound on open descriptors.
+pub(super) struct Nodes {
+    table: Mutex<Table>,
+    descriptors_max: usize,
+}
+
+struct Table {
+    by_id: HashMap<FileId, Slot>,
+    /// Nodes whose id differs from how history calls them, by the latter.
+    by_history: HashMap<FileId, FileId>,
+    /// Files that history does not know, by their inode.
+    unrecorded: HashMap<HostId, FileId>,
+    next_unrecorded: u64,
+    /// Nodes whose descriptor is open, the longest open first; some were closed since.
+    resident: VecDeque<FileId>,
+}
+
+struct Slot {
+    node: Arc<Node>,
+    lookups: u64,
+}
+
+/// A node to be entered into the table.
+pub(super) struct NewEntry<'a> {
+    pub(super) history: Option<FileId>,
+    pub(super) kind: FileKind,
+    pub(super) host: HostId,
+    pub(super) parent: &'a Arc<Node>,
+    pub(super) name: &'a Name,
+}
+
+impl Nodes {
+    pub(super) fn new(root: OwnedFd, host: HostId, descriptors_max: usize) -> Self {
+        let node = Node {
+            id: FileId::ROOT,
+            kind: FileKind::Directory,
+            host,
+            history: AtomicU64::new(FileId::ROOT.get()),
+            state: Mutex::new(NodeState { fd: Some(Arc::new(root)), names: Vec::new() }),
+        };
+        let root = Slot { node: Arc::new(node), lookups: 1 };
+        Self {
+            table: Mutex::new(Table {
+                by_id: HashMap::from([(FileId::ROOT, root)]),
+                by_history: HashMap::new(),
+                unrecorded: HashMap::new(),
+                next_unrecorded: FileId::UNRECORDED_BASE.get(),
+                resident: VecDeque::new(),
+            }),
+            descriptors_max: descriptors_max.max(64),
+        }
+    }
+
+    /// Returns a node in use.
+    pub(super) fn get(&self, id: FileId) -> Result<Arc<Node>, Errno> {
+        self.table.lock().by_id.get(&id).map(|slot| Arc::clone(&slot.node)).ok_or(Errno::STALE)
+    }
+
+    /// Returns the node that stands for a file of history, if it is in use.
+    pub(super) fn get_history(&self, file: FileId) -> Option<Arc<Node>> {
+        let table = self.table.lock();
+        let id = table.by_history.get(&file).copied().unwrap_or(file);
+        table.by_id.get(&id).map(|slot| &slot.node).filter(|node| node.history() == Some(file)).map(Arc::clone)
+    }
+
+    /// Takes a lookup reference on the node for an entry if it is in use already; `host` is what the host has there now.
+    pub(super) fn find(&self, entry: &NewEntry<'_>) -> Option<Arc<Node>> {
+        let mut table = self.table.lock();
+        let id = table.id_of(entry)?;
+        let slot = table.by_id.get_mut(&id).filter(|slot| slot.node.host == entry.host)?;
+        slot.lookups += 1;
+        let node = Arc::clone(&slot.node);
+        drop(table);
+        node.add_name(entry.parent, entry.name);
+        Some(node)
+    }
+
+    /// Enters the node for an entry, or finds it, and takes a lookup reference on it. `fd` is an `O_PATH` descriptor.
+    pub(super) fn enter(&self, entry: &NewEntry<'_>, fd: OwnedFd) -> Arc<Node> {
+        let mut table = self.table.lock();
+        let id = table.id_of(entry).unwrap_or_else(|| table.new_id(entry));
+        let slot = table.by_id.entry(id).or_insert_with(|| Slot { node: new_node(id, entry), lookups: 0 });
+        if slot.node.host != entry.host {
+            // The file was exchanged underneath the mount. Whoever holds the old node keeps it by its handles.
+            slot.node = new_node(id, entry);
+        }
+        slot.lookups += 1;
+        let node = Arc::clone(&slot.node);
+        if entry.history.is_none() {
+            table.unrecorded.insert(entry.host, id);
+        }
+        {
+            let mut state = node.state.lock();
+            if state.fd.is_none() {
+                state.fd = Some(Arc::new(fd));
+                table.resident.push_back(id);
+            }
+        }
+        table.close_surplus(self.descriptors_max);
+        drop(table);
+        node.add_name(entry.parent, entry.name);
+        node
+    }
+
+    /// Returns the node of a file that history does not know, if it is in use.
+    pub(super) fn get_unrecorded(&self, host: HostId) -> Option<Arc<Node>> {
+        let table = self.table.lock();
+        let id = table.unrecorded.get(&host)?;
+        table.by_id.get(id).map(|slot| Arc::clone(&slot.node))
+    }
+
+    /// Takes one more lookup reference on a node.
+    pub(super) fn take_lookup(&self, node: &Arc<Node>) {
+        if let Some(slot) = self.table.lock().by_id.get_mut(&node.id) {
+            slot.lookups += 1;
+        }
+    }
+
+    /// Gives lookup references back.
+    pub(super) fn forget(&self, id: FileId, lookups: u64) {
+        if id == FileId::ROOT {
+            return;
+        }
+        let mut table = self.table.lock();
+        if let Some(slot) = table.by_id.get_mut(&id) {
+            slot.lookups = slot.lookups.saturating_sub(lookups);
+        }
+        table.remove_unused(id);
+    }
+
+    /// Returns an `O_PATH` descriptor of a node, opening it again if it was given up.
+    pub(super) fn fd(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>, Errno> {
+        let names = {
+            let state = node.state.lock();
+            if let Some(fd) = &state.fd {
+                return Ok(Arc::clone(fd));
+            }
+            state.names.clone()
+        };
+        for (parent, name) in names {
+            let Ok(fd) = self.fd(&parent).and_then(|dir| host::open_path(&dir, name.as_os_str())) else { continue };
+            if host::stat(&fd)?.id != node.host {
+                continue;
+            }
+            let fd = Arc::new(fd);
+            node.state.lock().fd = Some(Arc::clone(&fd));
+            let mut table = self.table.lock();
+            table.resident.push_back(node.id);
+            table.close_surplus(self.descriptors_max);
+            return Ok(fd);
+        }
+        Err(Errno::STALE)
+    }
+
+    /// Notes how history calls a node from now on.
+    pub(super) fn set_history(&self, node: &Arc<Node>, history: Option<FileId>) {
+        let mut table = self.table.lock();
+        if let Some(old) = node.history() {
+            table.by_history.remove(&old);
+        }
+        node.history.store(history.map_or(0, FileId::get), Ordering::Release);
+        match history {
+            Some(file) => {
+                table.unrecorded.remove(&node.host);
+                if file != node.id {
+                    table.by_history.insert(file, node.id);
+                }
+            }
+            None => {
+                table.unrecorded.insert(node.host, node.id);
+            }
+        }
+    }
+}
+
+fn new_node(id: FileId, entry: &NewEntry<'_>) -> Arc<Node> {
+    Arc::new(Node {
+        id,
+        kind: entry.kind,
+        host: entry.host,
+        history: AtomicU64::new(entry.history.map_or(0, FileId::get)),
+        state: Mutex::default(),
+    })
+}
+
+impl Table {
+    fn id_of(&self, entry: &NewEntry<'_>) -> Option<FileId> {
+        match entry.history {
+            Some(file) => {
+                let id = self.by_history.get(&file).copied().unwrap_or(file);
+                self.by_id.contains_key(&id).then_some(id)
+            }
+            None => self.unrecorded.get(&entry.host).copied(),
+        }
+    }
+
+    fn new_id(&mut self, entry: &NewEntry<'_>) -> FileId {
+        entry.history.unwrap_or_else(|| {
+            let id = FileId::new(self.next_unrecorded);
+            self.next_unrecorded += 1;
+            id
+        })
+    }
+
+    /// Drops a node that nobody refers to, and then the parents that only it referred to.
+    fn remove_unused(&mut self, id: FileId) {
+        let mut unused = vec![id];
+        while let Some(id) = unused.pop() {
+            let Some(slot) = self.by_id.get(&id) else { continue };
+            if slot.lookups > 0 || Arc::strong_count(&slot.node) > 1 {
+                continue;
+            }
+            let Some(slot) = self.by_id.remove(&id) else { continue };
+            match slot.node.history() {
+                Some(file) => self.by_history.remove(&file),
+                None => self.unrecorded.remove(&slot.node.host),
+            };
+            let names = std::mem::take(&mut slot.node.state.lock().names);
+            unused.extend(names.iter().map(|(parent, _)| parent.id));
+        }
+    }
+
+    /// Gives up descriptors that can be opened again, the longest open first.
+    fn close_surplus(&mut self, max: usize) {
+        let mut tries = self.resident.len();
+        while self.resident.len() > max && tries > 0 {
+            tries -= 1;
+            let Some(id) = self.resident.pop_front() else { break };
+            let Some(slot) = self.by_id.get(&id) else { continue };
+            let mut state = slot.node.state.lock();
+            if state.names.is_empty() && state.fd.is_some() {
+                // It has no name any more: the descriptor is the only way to it.
+                self.resident.push_back(id);
+            } else {
+                state.fd = None;
+            }
+        }
+    }
+}

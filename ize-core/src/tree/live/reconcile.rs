@@ -1,0 +1,534 @@
+//! Reconciliation: finding in `working/` what history does not have, and recording it.
+//!
+//! Runs when a project is opened, before anybody uses the tree. It walks `working/` beside the newest state of history.
+//! An inode whose size, times, mode, owner and link count are those in history is taken to be unchanged; any other is
+//! compared by content. What is new is matched with what is missing: the same kind, size, modification time and content
+//! means that it was renamed.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+
+use super::namespace::removal;
+use super::record_tree::{Arrivals, Steps, next_data, push_xattrs};
+use super::{Live, RESERVED_NAME, recording};
+use crate::model::{
+    Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
+    Timestamp, Touched, View,
+};
+use crate::storage::FileSystemStorage;
+use crate::tree::Result;
+use crate::tree::host::{self, HostId, HostStat};
+
+/// Content is compared in blocks of this many bytes.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// How many entries are read from history at a time.
+const PAGE: usize = 1000;
+
+/// How to reconcile.
+#[non_exhaustive]
+pub struct ReconcileOptions<'a> {
+    /// The changes were made by somebody else (the usual case): they are recorded as [`OpType::ExternalChange`].
+    pub external: bool,
+    /// Called for each inode that was looked at, with the number so far.
+    pub progress: Option<&'a mut dyn FnMut(u64)>,
+}
+
+impl Default for ReconcileOptions<'_> {
+    fn default() -> Self {
+        Self { external: true, progress: None }
+    }
+}
+
+impl fmt::Debug for ReconcileOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReconcileOptions").field("external", &self.external).finish_non_exhaustive()
+    }
+}
+
+/// What reconciliation found and recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReconcileReport {
+    /// Inodes that were looked at.
+    pub seen: u64,
+    /// New files and folders.
+    pub created: u64,
+    /// Files and folders with other content or metadata.
+    pub changed: u64,
+    /// Files and folders with another name.
+    pub renamed: u64,
+    /// Files and folders that are gone.
+    pub removed: u64,
+}
+
+impl ReconcileReport {
+    /// Tells whether history had everything already.
+    pub const fn is_clean(&self) -> bool {
+        self.created == 0 && self.changed == 0 && self.renamed == 0 && self.removed == 0
+    }
+}
+
+impl Live {
+    /// Records what is in `working/` and not in history. Nobody else may use the tree meanwhile.
+    ///
+    /// # Errors
+    /// If `working/` or history cannot be read, or the changes cannot be recorded. What was recorded until then stays,
+    /// and the next call goes on from there.
+    pub fn reconcile(&self, options: ReconcileOptions<'_>) -> Result<ReconcileReport> {
+        let at = self.recorder.recorded();
+        self.recorder.wait_committed(at).map_err(recording)?;
+        let mut reconciler = Reconciler {
+            live: self,
+            storage: Arc::clone(self.recorder.storage()),
+            view: View::new(self.recorder.branch(), at),
+            arrivals: Arrivals::new(self, options.external),
+            progress: options.progress,
+            missing: Missing::default(),
+            fresh: VecDeque::new(),
+            inode_of: HashMap::new(),
+            file_of: HashMap::new(),
+            report: ReconcileReport::default(),
+        };
+        reconciler.run()?;
+        Ok(reconciler.report)
+    }
+}
+
+struct Reconciler<'a, 'p> {
+    live: &'a Live,
+    storage: Arc<dyn FileSystemStorage>,
+    /// History as it was before.
+    view: View,
+    arrivals: Arrivals<'a>,
+    progress: Option<&'p mut dyn FnMut(u64)>,
+    missing: Missing,
+    fresh: VecDeque<Fresh>,
+    /// For files with several names: which inode stands for which file.
+    inode_of: HashMap<FileId, HostId>,
+    file_of: HashMap<HostId, FileId>,
+    report: ReconcileReport,
+}
+
+/// Entries that history has and `working/` has not.
+#[derive(Default)]
+struct Missing {
+    entries: HashMap<Entry, (FileId, FileMetadata)>,
+    by_print: HashMap<Print, Vec<Entry>>,
+}
+
+/// What a renamed inode keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Print {
+    kind: FileKind,
+    size: u64,
+    mtime: Timestamp,
+}
+
+impl Print {
+    fn of(metadata: &FileMetadata) -> Self {
+        // The size of a folder is the host's business and differs between hosts.
+        let size = if metadata.kind == FileKind::Directory { 0 } else { metadata.size };
+        Self { kind: metadata.kind, size, mtime: metadata.mtime }
+    }
+}
+
+/// An entry that `working/` has and history has not.
+struct Fresh {
+    parent: Arc<OwnedFd>,
+    entry: Entry,
+    path: RelPath,
+}
+
+/// A folder that is in both.
+struct Folder {
+    file: FileId,
+    path: RelPath,
+    fd: Arc<OwnedFd>,
+}
+
+/// A folder below one that is in both, still to be opened.
+struct Pending {
+    file: FileId,
+    path: RelPath,
+    parent: Arc<OwnedFd>,
+    name: Name,
+}
+
+impl Reconciler<'_, '_> {
+    fn run(&mut self) -> Result<()> {
+        let root = self.live.nodes.get(FileId::ROOT)?;
+        let fd = self.live.nodes.fd(&root)?;
+        self.compare_root(&fd)?;
+        self.walk(Folder { file: FileId::ROOT, path: RelPath::root(), fd })?;
+        while let Some(fresh) = self.fresh.pop_front() {
+            self.settle(fresh)?;
+        }
+        while let Some(entry) = self.missing.entries.keys().next().cloned() {
+            self.remove(&entry)?;
+        }
+        Ok(())
+    }
+
+    fn seen_one(&mut self) {
+        self.report.seen += 1;
+        if let Some(progress) = &mut self.progress {
+            progress(self.report.seen);
+        }
+    }
+
+    fn compare_root(&mut self, fd: &OwnedFd) -> Result<()> {
+        let found = host::stat(fd)?;
+        self.compare(FileId::ROOT, fd, &found)
+    }
+
+    /// Compares a folder and all folders below it that are in both.
+    fn walk(&mut self, folder: Folder) -> Result<()> {
+        let mut pending = self.walk_one(&folder)?;
+        while let Some(next) = pending.pop() {
+            let fd = Arc::new(host::open_path(&*next.parent, next.name.as_os_str())?);
+            pending.extend(self.walk_one(&Folder { file: next.file, path: next.path, fd })?);
+        }
+        Ok(())
+    }
+
+    fn walk_one(&mut self, folder: &Folder) -> Result<Vec<Pending>> {
+        let mut known = self.known_entries(folder.file)?;
+        let mut below = Vec::new();
+        for name in host::names_in(&*folder.fd)? {
+            let Ok(name) = Name::from_os(&name) else { continue };
+            if folder.file == FileId::ROOT && name.as_bytes() == RESERVED_NAME.as_bytes() {
+                continue;
+            }
+            let found = host::stat_entry(&*folder.fd, name.as_os_str())?;
+            if found.id.device != self.live.device {
+                continue;
+            }
+            let entry = Entry::new(folder.file, name.clone());
+            let path = folder.path.join(&name);
+            let was = known.remove(&name);
+            if let Some(file) = was {
+                self.missing.entries.remove(&entry);
+                if self.is_same_inode(file, &found)? {
+                    self.seen_one();
+                    let fd = host::open_path(&*folder.fd, name.as_os_str())?;
+                    self.compare(file, &fd, &found)?;
+                    if found.metadata.kind == FileKind::Directory {
+                        below.push(Pending { file, path, parent: Arc::clone(&folder.fd), name });
+                    }
+                    continue;
+                }
+                // Something else has this name now.
+                self.add_missing(&entry, file)?;
+                self.remove(&entry)?;
+            }
+            if was.is_some() || !self.live.ignore.read().is_ignored(&path, found.metadata.kind == FileKind::Directory) {
+                self.fresh.push_back(Fresh { parent: Arc::clone(&folder.fd), entry, path });
+            }
+        }
+        for (name, file) in known {
+            self.add_missing(&Entry::new(folder.file, name), file)?;
+        }
+        Ok(below)
+    }
+
+    fn known_entries(&self, dir: FileId) -> Result<HashMap<Name, FileId>> {
+        let mut known = HashMap::new();
+        let mut after: Option<Name> = None;
+        loop {
+            let page = self.storage.entries(self.view, dir, after.as_ref(), PAGE)?;
+            let Some(last) = page.last() else { return Ok(known) };
+            after = Some(last.name.clone());
+            known.extend(page.into_iter().map(|entry| (entry.name, entry.file)));
+        }
+    }
+
+    /// Tells whether what the host has can be the file that history has under the same name.
+    fn is_same_inode(&mut self, file: FileId, found: &HostStat) -> Result<bool> {
+        let Some(was) = self.storage.node(self.view, file)? else { return Ok(false) };
+        if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
+            return Ok(false);
+        }
+        if was.kind == FileKind::Directory || (was.nlink <= 1 && found.metadata.nlink <= 1) {
+            return Ok(true);
+        }
+        // One file with several names must be one inode, and one inode one file.
+        let inode = *self.inode_of.entry(file).or_insert(found.id);
+        let stands_for = *self.file_of.entry(found.id).or_insert(file);
+        if inode == found.id && stands_for == file {
+            self.arrivals.note_link(found.id, file);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Records how an inode that history knows differs from what history has.
+    fn compare(&mut self, file: FileId, fd: &OwnedFd, found: &HostStat) -> Result<()> {
+        let was = self.storage.node(self.view, file)?;
+        let now = found.metadata;
+        if was.is_some_and(|was| is_unchanged(&was, &now)) {
+            return Ok(());
+        }
+        let was = was.unwrap_or(FileMetadata { size: 0, ctime: Timestamp::default(), ..now });
+        let mut steps = Steps::new(&self.arrivals, file);
+        let mut landmark = None;
+        if now.kind == FileKind::File && self.compare_content(&mut steps, file, fd, &was, &now)? {
+            landmark = Some(Landmark::Close);
+        }
+        if now.kind == FileKind::Symlink && self.compare_target(&mut steps, file, fd, &now)? {
+            landmark = Some(Landmark::Close);
+        }
+        let known = self.storage.xattrs(self.view, file)?;
+        push_xattrs(&mut steps, file, fd, &known, now)?;
+        push_metadata(&mut steps, file, &was, &now)?;
+        if file == FileId::ROOT {
+            // The root folder is not a thing that a person made: what it is like belongs to the first change below it.
+            landmark = None;
+        } else if landmark.is_none() && (was.mode != now.mode || was.uid != now.uid || was.gid != now.gid) {
+            landmark = Some(Landmark::Namespace);
+        }
+        if steps.finish(landmark)?.is_some() && file != FileId::ROOT {
+            self.report.changed += 1;
+        }
+        Ok(())
+    }
+
+    /// Records differing content; tells whether there was any.
+    fn compare_content(
+        &self,
+        steps: &mut Steps<'_>,
+        file: FileId,
+        path_fd: &OwnedFd,
+        was: &FileMetadata,
+        now: &FileMetadata,
+    ) -> Result<bool> {
+        let fd = host::reopen(path_fd, OFlags::RDONLY)?;
+        let mut size = was.size;
+        if now.size < size {
+            let op_type = OpType::FileTruncate { file, old_size: size, new_size: now.size };
+            steps.push_on_file(op_type, OpData::None, *now)?;
+            size = now.size;
+        }
+        let mut differs = was.size != now.size;
+        let (mut ours, mut theirs) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
+        let mut offset = 0;
+        while let Some(start) = self.next_content(&fd, file, offset, now.size)? {
+            let start = start - start % BLOCK_BYTES as u64;
+            let want = usize::try_from(now.size - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let read = host::read_full(&fd, start, &mut ours[..want])?;
+            theirs[..want].fill(0);
+            self.storage.read(self.view, file, start, &mut theirs[..want])?;
+            if ours[..read] != theirs[..read] {
+                differs = true;
+                size = size.max(start + read as u64);
+                push_block(steps, file, start, &ours[..read], FileMetadata { size, ..*now })?;
+            }
+            offset = start + want as u64;
+        }
+        if size != now.size {
+            let op_type = OpType::FileTruncate { file, old_size: size, new_size: now.size };
+            steps.push_on_file(op_type, OpData::None, *now)?;
+        }
+        Ok(differs)
+    }
+
+    /// Returns where the next data is, in the file or in history.
+    fn next_content(&self, fd: &OwnedFd, file: FileId, offset: u64, size: u64) -> Result<Option<u64>> {
+        let ours = next_data(fd, offset, size)?.map(|(start, _)| start);
+        let theirs = self.storage.extents(self.view, file, offset, 1)?.first().map(|extent| extent.offset);
+        let next = ours.into_iter().chain(theirs.filter(|start| *start < size)).min();
+        Ok(next.map(|start| start.max(offset)))
+    }
+
+    fn compare_target(&self, steps: &mut Steps<'_>, file: FileId, fd: &OwnedFd, now: &FileMetadata) -> Result<bool> {
+        let target = host::read_link(fd)?;
+        let mut was = vec![0; target.len() + 1];
+        let read = self.storage.read(self.view, file, 0, &mut was)?;
+        if was[..read] == target[..] {
+            return Ok(false);
+        }
+        let size = target.len() as u64;
+        steps.push_on_file(OpType::FileTruncate { file, old_size: read as u64, new_size: 0 }, OpData::None, *now)?;
+        steps.push_on_file(OpType::FileWrite { file, offset: 0, size }, OpData::Inline(target.into()), *now)?;
+        Ok(true)
+    }
+
+    /// Notes that an entry is missing, and of a folder everything below it.
+    fn add_missing(&mut self, entry: &Entry, file: FileId) -> Result<()> {
+        let mut found = vec![(entry.clone(), file)];
+        while let Some((entry, file)) = found.pop() {
+            let Some(metadata) = self.storage.node(self.view, file)? else { continue };
+            if metadata.kind == FileKind::Directory {
+                let below = self.known_entries(file)?;
+                found.extend(below.into_iter().map(|(name, child)| (Entry::new(file, name), child)));
+            }
+            self.missing.by_print.entry(Print::of(&metadata)).or_default().push(entry.clone());
+            self.missing.entries.insert(entry, (file, metadata));
+        }
+        Ok(())
+    }
+
+    /// Records a new entry: as the new name of something missing, or as something new.
+    fn settle(&mut self, fresh: Fresh) -> Result<()> {
+        let fd = Arc::new(host::open_path(&*fresh.parent, fresh.entry.name.as_os_str())?);
+        let found = host::stat(&*fd)?;
+        self.seen_one();
+        if let Some((from, file)) = self.find_renamed(&fd, &found)? {
+            return self.record_renamed(&fresh, from, file, fd, &found);
+        }
+        let file = self.arrivals.record_one(&fresh.parent, &fresh.entry, &fd)?;
+        self.report.created += 1;
+        if found.metadata.kind == FileKind::Directory {
+            for name in host::names_in(&*fd)? {
+                let Ok(name) = Name::from_os(&name) else { continue };
+                let path = fresh.path.join(&name);
+                let child = host::stat_entry(&*fd, name.as_os_str())?;
+                let is_dir = child.metadata.kind == FileKind::Directory;
+                if child.id.device == self.live.device && !self.live.ignore.read().is_ignored(&path, is_dir) {
+                    self.fresh.push_back(Fresh { parent: Arc::clone(&fd), entry: Entry::new(file, name), path });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record_renamed(
+        &mut self,
+        fresh: &Fresh,
+        from: Entry,
+        file: FileId,
+        fd: Arc<OwnedFd>,
+        found: &HostStat,
+    ) -> Result<()> {
+        let mut steps = Steps::new(&self.arrivals, file);
+        let to = fresh.entry.clone();
+        let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced: Displaced::Nothing };
+        let parent = Touched { file: to.dir, metadata: host::stat(&*fresh.parent)?.metadata };
+        steps.push(op_type, OpData::None, vec![Touched { file, metadata: found.metadata }, parent])?;
+        let op = steps.finish(Some(Landmark::Namespace))?.unwrap_or(OpId::ZERO);
+        self.live.bindings.set(&from, None, op);
+        self.live.bindings.set(&to, Some(file), op);
+        self.missing.entries.remove(&from);
+        self.report.renamed += 1;
+        if found.metadata.kind == FileKind::Directory {
+            self.walk(Folder { file, path: fresh.path.clone(), fd })?;
+        }
+        Ok(())
+    }
+
+    /// Finds what a new inode was called before.
+    fn find_renamed(&mut self, fd: &OwnedFd, found: &HostStat) -> Result<Option<(Entry, FileId)>> {
+        let Some(candidates) = self.missing.by_print.get(&Print::of(&found.metadata)) else { return Ok(None) };
+        for entry in candidates {
+            let Some((file, _)) = self.missing.entries.get(entry) else { continue };
+            if self.is_renamed(*file, fd, &found.metadata)? {
+                return Ok(Some((entry.clone(), *file)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_renamed(&self, file: FileId, fd: &OwnedFd, now: &FileMetadata) -> Result<bool> {
+        match now.kind {
+            FileKind::File => Ok(now.size > 0 && self.has_same_content(file, fd, now.size)?),
+            FileKind::Symlink => {
+                let target = host::read_link(fd)?;
+                let mut was = vec![0; target.len() + 1];
+                let read = self.storage.read(self.view, file, 0, &mut was)?;
+                Ok(was[..read] == target[..])
+            }
+            FileKind::Directory => {
+                let known = self.known_entries(file)?;
+                let names = host::names_in(fd)?;
+                let kept = names.iter().filter_map(|name| Name::from_os(name).ok()).filter(|n| known.contains_key(n));
+                Ok(kept.count() * 2 >= known.len().max(names.len()))
+            }
+            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => Ok(false),
+        }
+    }
+
+    fn has_same_content(&self, file: FileId, path_fd: &OwnedFd, size: u64) -> Result<bool> {
+        let fd = host::reopen(path_fd, OFlags::RDONLY)?;
+        let (mut ours, mut theirs) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
+        let mut offset = 0;
+        while let Some(start) = self.next_content(&fd, file, offset, size)? {
+            let want = usize::try_from(size - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let read = host::read_full(&fd, start, &mut ours[..want])?;
+            let known = self.storage.read(self.view, file, start, &mut theirs[..want])?;
+            if ours[..read] != theirs[..known] {
+                return Ok(false);
+            }
+            offset = start + want as u64;
+        }
+        Ok(true)
+    }
+
+    /// Records that a missing entry is gone, and of a folder first everything in it.
+    fn remove(&mut self, entry: &Entry) -> Result<()> {
+        let Some((file, metadata)) = self.missing.entries.remove(entry) else { return Ok(()) };
+        if metadata.kind == FileKind::Directory {
+            for name in self.known_entries(file)?.into_keys() {
+                self.remove(&Entry::new(file, name))?;
+            }
+        }
+        let nlink = if metadata.kind == FileKind::Directory { 0 } else { self.names_left(file)? };
+        let mut steps = Steps::new(&self.arrivals, file);
+        let op_type = removal(file, entry.clone(), metadata.kind);
+        steps.push_on_file(op_type, OpData::None, FileMetadata { nlink, ..metadata })?;
+        let op = steps.finish(Some(Landmark::Namespace))?.unwrap_or(OpId::ZERO);
+        self.live.bindings.set(entry, None, op);
+        self.report.removed += 1;
+        Ok(())
+    }
+
+    /// Returns how many names of a file are not missing.
+    fn names_left(&self, file: FileId) -> Result<u32> {
+        let names = self.storage.names(self.view, file)?;
+        let mut left = 0;
+        for name in names {
+            if !self.missing.entries.contains_key(&name) && self.live.bindings.get(&name)? == Some(file) {
+                left += 1;
+            }
+        }
+        // The entry that is being removed is still bound.
+        Ok(u32::try_from(left).unwrap_or(u32::MAX).saturating_sub(1))
+    }
+}
+
+fn is_unchanged(was: &FileMetadata, now: &FileMetadata) -> bool {
+    let same_size = was.size == now.size || now.kind == FileKind::Directory;
+    same_size
+        && was.ctime == now.ctime
+        && was.mtime == now.mtime
+        && was.mode == now.mode
+        && was.uid == now.uid
+        && was.gid == now.gid
+        && (was.nlink == now.nlink || now.kind == FileKind::Directory)
+}
+
+fn push_block(steps: &mut Steps<'_>, file: FileId, offset: u64, block: &[u8], now: FileMetadata) -> Result<()> {
+    let size = block.len() as u64;
+    if block.iter().all(|byte| *byte == 0) {
+        let op_type = OpType::Range { file, kind: RangeKind::Punch, offset, size };
+        return steps.push_on_file(op_type, OpData::None, now);
+    }
+    let data = OpData::Inline(bytes::Bytes::copy_from_slice(block));
+    steps.push_on_file(OpType::FileWrite { file, offset, size }, data, now)
+}
+
+/// Adds operations for differing owners, mode and times; the last one also carries what cannot be set.
+fn push_metadata(steps: &mut Steps<'_>, file: FileId, was: &FileMetadata, now: &FileMetadata) -> Result<()> {
+    if (was.uid, was.gid) != (now.uid, now.gid) {
+        let (old_uid, old_gid, new_uid, new_gid) = (was.uid, was.gid, now.uid, now.gid);
+        steps.push_on_file(OpType::Chown { file, old_uid, old_gid, new_uid, new_gid }, OpData::None, *now)?;
+    }
+    if was.mode != now.mode {
+        let op_type = OpType::Chmod { file, old_mode: was.mode, new_mode: now.mode };
+        steps.push_on_file(op_type, OpData::None, *now)?;
+    }
+    let op_type =
+        OpType::Touch { file, old_atime: was.atime, old_mtime: was.mtime, new_atime: now.atime, new_mtime: now.mtime };
+    steps.push_on_file(op_type, OpData::None, *now)
+}

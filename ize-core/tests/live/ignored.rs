@@ -1,0 +1,83 @@
+//! Ignored names work like any other and are not recorded.
+
+use std::ffi::OsStr;
+
+use ize_core::model::{FileId, Name, View};
+use ize_core::tree::{RenameMode, Tree};
+
+use crate::world::World;
+
+impl World {
+    fn in_history(&self, path: &str) -> Option<Vec<u8>> {
+        let view = View::main(self.settle());
+        let mut file = FileId::ROOT;
+        for name in path.split('/') {
+            file = self.storage.entry(view, file, &Name::try_from(name).unwrap()).unwrap()?;
+        }
+        let mut content = vec![0; 1000];
+        let read = self.storage.read(view, file, 0, &mut content).unwrap();
+        content.truncate(read);
+        Some(content)
+    }
+}
+
+#[test]
+fn what_is_ignored_is_there_but_not_in_history() {
+    let world = World::with_rules(&["*.o", "target/"]);
+    let target = world.make_dir(FileId::ROOT, "target");
+    assert!(!target.is_recorded());
+    world.write_new(target, "anything", b"built");
+    world.write_new(FileId::ROOT, "main.o", b"built");
+    world.write_new(FileId::ROOT, "main.c", b"written");
+    assert_eq!(std::fs::read(world.working().join("target/anything")).unwrap(), b"built");
+    assert_eq!(world.in_history("target"), None);
+    assert_eq!(world.in_history("main.o"), None);
+    assert_eq!(world.in_history("main.c").unwrap(), b"written");
+}
+
+#[test]
+fn renames_between_ignored_and_recorded_names_enter_and_leave_history() {
+    let world = World::with_rules(&["*.tmp"]);
+    world.write_new(FileId::ROOT, "a.txt", b"first");
+    world.write_new(FileId::ROOT, "a.tmp", b"second");
+    world.rename((FileId::ROOT, "a.tmp"), (FileId::ROOT, "a.txt"));
+    assert_eq!(world.in_history("a.txt").unwrap(), b"second");
+    world.rename((FileId::ROOT, "a.txt"), (FileId::ROOT, "b.tmp"));
+    assert_eq!(world.in_history("a.txt"), None);
+    let stat = world.live.lookup(FileId::ROOT, OsStr::new("b.tmp")).unwrap();
+    assert_eq!(stat.metadata.size, 6);
+    world.rename((FileId::ROOT, "b.tmp"), (FileId::ROOT, "c.txt"));
+    assert_eq!(world.in_history("c.txt").unwrap(), b"second");
+}
+
+#[test]
+fn a_folder_that_enters_history_brings_its_files_and_later_writes() {
+    let world = World::with_rules(&["build/"]);
+    let build = world.make_dir(FileId::ROOT, "build");
+    let (_, handle) = world.create(build, "out");
+    world.live.write(World::caller(), handle, 0, b"early ").unwrap();
+    world.rename((FileId::ROOT, "build"), (FileId::ROOT, "kept"));
+    world.live.write(World::caller(), handle, 6, b"late").unwrap();
+    world.live.release(handle);
+    assert_eq!(world.in_history("kept/out").unwrap(), b"early late");
+    world.rename((FileId::ROOT, "kept"), (FileId::ROOT, "build"));
+    assert_eq!(world.in_history("kept"), None);
+}
+
+#[test]
+fn a_file_that_somebody_put_into_working_is_recorded_when_it_is_met() {
+    let world = World::new();
+    std::fs::write(world.working().join("stray"), b"from outside").unwrap();
+    world.live.lookup(FileId::ROOT, OsStr::new("stray")).unwrap();
+    assert_eq!(world.in_history("stray").unwrap(), b"from outside");
+}
+
+#[test]
+fn the_reserved_name_is_refused() {
+    let world = World::new();
+    assert!(world.live.make_directory(World::caller(), FileId::ROOT, OsStr::new(".ize"), 0o755).is_err());
+    assert!(world.live.lookup(FileId::ROOT, OsStr::new(".ize")).is_err());
+    world.write_new(FileId::ROOT, "a", b"");
+    let to = (FileId::ROOT, OsStr::new(".ize"));
+    assert!(world.live.rename(World::caller(), (FileId::ROOT, OsStr::new("a")), to, RenameMode::Replace).is_err());
+}
