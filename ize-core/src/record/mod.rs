@@ -12,6 +12,8 @@ mod queue;
 mod recorder;
 mod recovery;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use draft::OpDraft;
 pub use error::RecordError;
