@@ -5,9 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(unix)]
+pub mod journal;
 pub mod model;
 #[cfg(unix)]
 pub mod project;
+#[cfg(unix)]
+pub mod record;
 pub mod storage;
 #[cfg(unix)]
 pub mod tree;

@@ -1,0 +1,26 @@
+//! Recording: from an operation that was applied to the tree to one that is in storage.
+//!
+//! [`Recorder`] gives each operation its place in the log, writes it to the [`crate::journal`], and queues it; a worker
+//! ([`OpCodeProcessor`]) commits the queue to storage in batches. Who records never waits for a commit, except when the
+//! queue ([`OpCodeQueue`]) is full.
+
+mod draft;
+mod error;
+mod poison;
+mod processor;
+mod queue;
+mod recorder;
+mod recovery;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use draft::OpDraft;
+pub use error::RecordError;
+pub use processor::{OpCodeProcessor, ProcessorConfig};
+pub use queue::{OpCodeQueue, QueueLimits};
+pub use recorder::{DurabilityMode, Recorder, RecorderOptions, RecorderStatus, Reservation};
+pub use stats::QueueStats;
+
+/// A specialised `Result` for recording.
+pub type Result<T, E = RecordError> = std::result::Result<T, E>;

@@ -1,0 +1,132 @@
+//! The worker: takes batches from the queue, in order, and commits them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::chain;
+use super::poison::Poison;
+use super::queue::{OpCodeQueue, Taken, Work};
+use crate::journal::Seq;
+use crate::model::OpId;
+use crate::storage::{FileSystemStorage, StorageError};
+
+/// How recorded operations are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessorConfig {
+    /// How long an operation waits for others to be committed with. Nothing is looked at while nothing is recorded.
+    pub poll_interval: Duration,
+    /// The most operations in a batch; at least one. A batch also ends before it exceeds 32 MiB of data.
+    pub max_batch_size: usize,
+    /// Threads that prepare batches, at least one. The log has one order, so commits are made one after the other
+    /// whatever is set here; this version prepares them on the committing thread, and more change nothing yet.
+    pub worker_threads: usize,
+    /// Whether operations are merged before they are stored. This version stores every operation as it came, and the
+    /// setting changes nothing yet.
+    pub enable_compression: bool,
+}
+
+impl ProcessorConfig {
+    pub(super) const BATCH_BYTES_MAX: u64 = 32 << 20;
+}
+
+impl Default for ProcessorConfig {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_millis(50),
+            max_batch_size: 4096,
+            worker_threads: 1,
+            enable_compression: true,
+        }
+    }
+}
+
+/// What the processor tells its owner.
+pub(super) trait Upkeep: Send {
+    /// Everything up to this record is in storage.
+    fn committed(&self, through: Seq);
+    /// Nothing was recorded for a while after this operation.
+    fn idle(&self, op: OpId);
+}
+
+/// Commits what is in a queue, until the queue is closed and empty or storage fails for good.
+pub struct OpCodeProcessor {
+    queue: Arc<OpCodeQueue>,
+    storage: Arc<dyn FileSystemStorage>,
+    poison: Poison,
+    upkeep: Box<dyn Upkeep>,
+}
+
+impl std::fmt::Debug for OpCodeProcessor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpCodeProcessor").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl OpCodeProcessor {
+    /// How often a commit is tried that the backend refused for a reason of its own.
+    const ATTEMPTS_MAX: u32 = 4;
+    /// How often a commit is tried while the disk is full and the recorder is being closed.
+    const FULL_ATTEMPTS_AT_CLOSE: u32 = 3;
+    const PAUSE_MIN: Duration = Duration::from_millis(20);
+    const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+    pub(super) fn new(
+        queue: Arc<OpCodeQueue>,
+        storage: Arc<dyn FileSystemStorage>,
+        poison: Poison,
+        upkeep: Box<dyn Upkeep>,
+    ) -> Self {
+        Self { queue, storage, poison, upkeep }
+    }
+
+    /// Works until there is nothing more to do.
+    pub(super) fn run(self) {
+        // Also when a backend panics, nobody may wait for it for ever.
+        let _stop = StopOnDrop(&self);
+        loop {
+            match self.queue.next_work() {
+                Work::Batch(taken) => {
+                    let started = Instant::now();
+                    if let Err(error) = self.commit(&taken) {
+                        self.poison.set(chain(&error));
+                        return;
+                    }
+                    self.queue.settle(&taken, started.elapsed());
+                    self.upkeep.committed(taken.through);
+                }
+                Work::Idle(op) => self.upkeep.idle(op),
+                Work::Finished => return,
+            }
+        }
+    }
+
+    /// Commits one batch. A failed commit stored nothing, so it is tried again where time can help.
+    fn commit(&self, taken: &Taken) -> Result<(), StorageError> {
+        let _span =
+            tracing::debug_span!("commit", ops = taken.batch.ops.len(), through = taken.through.get()).entered();
+        let mut attempts = 0;
+        loop {
+            let Err(error) = self.storage.commit(&taken.batch) else { return Ok(()) };
+            attempts += 1;
+            let pause = (Self::PAUSE_MIN * 2u32.saturating_pow(attempts - 1)).min(Self::PAUSE_MAX);
+            match error {
+                StorageError::Full if !self.queue.is_closing() || attempts < Self::FULL_ATTEMPTS_AT_CLOSE => {
+                    self.queue.wait_while_full(pause);
+                }
+                StorageError::Backend { .. } if attempts < Self::ATTEMPTS_MAX => self.queue.pause(pause),
+                error => return Err(error),
+            }
+        }
+    }
+}
+
+struct StopOnDrop<'a>(&'a OpCodeProcessor);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison.set("the storage backend panicked".to_owned());
+        }
+        self.0.queue.stop();
+    }
+}

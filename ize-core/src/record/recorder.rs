@@ -1,0 +1,491 @@
+//! The recorder: the one place where operations get their ids.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::error::chain;
+use super::poison::Poison;
+use super::processor::Upkeep;
+use super::recovery::replay;
+use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
+use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
+use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
+use crate::storage::FileSystemStorage;
+
+/// What a returned operation survives. A killed process loses nothing in any mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DurabilityMode {
+    /// A power cut: each operation is synced before it returns.
+    Immediate,
+    /// A power cut, but for what returned since the last completed sync, which begins in time.
+    GroupCommit {
+        /// The longest that a recorded operation waits for its sync to begin.
+        max_delay_ms: u64,
+        /// The most operations that wait for it.
+        max_pending_ops: usize,
+    },
+    /// A power cut, but for what was recorded since the last `fsync` in the mount, `ize sync`, or commit.
+    #[default]
+    Relaxed,
+}
+
+/// How a recorder works.
+#[derive(Clone, Debug)]
+pub struct RecorderOptions {
+    /// What a returned operation survives.
+    pub durability: DurabilityMode,
+    /// How operations are committed.
+    pub processor: ProcessorConfig,
+    /// How the journal is laid out.
+    pub journal: JournalOptions,
+    /// The bounds of the queue.
+    pub queue: QueueLimits,
+    /// After this long without another one, the last operation becomes a landmark.
+    pub idle_gap: Duration,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            durability: DurabilityMode::default(),
+            processor: ProcessorConfig::default(),
+            journal: JournalOptions::default(),
+            queue: QueueLimits::default(),
+            idle_gap: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How far a recorder has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecorderStatus {
+    /// The last recorded operation.
+    pub recorded: OpId,
+    /// The last operation that is in storage.
+    pub committed: OpId,
+    /// Operations that are recorded but not committed.
+    pub pending_ops: u64,
+    /// The bytes of data that these brought.
+    pub pending_bytes: u64,
+    /// What the journal takes on disk, space that is set aside included.
+    pub journal_bytes: u64,
+    /// Why nothing can be recorded any more, if so.
+    pub poisoned: Option<String>,
+    /// What went through the queue.
+    pub queue: QueueStats,
+}
+
+/// The end of the log. Whoever holds its lock decides what comes next.
+#[derive(Debug)]
+struct Log {
+    journal: Journal,
+    recorded: OpId,
+    /// Whether the last operation is a landmark.
+    marked: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    log: Mutex<Log>,
+    queue: Arc<OpCodeQueue>,
+    poison: Poison,
+    /// Held by whoever syncs the journal; the others wait, and find themselves served.
+    syncing: Mutex<()>,
+    recorded: AtomicU64,
+}
+
+/// Records operations of one branch of a project: journal first, then storage, in one dense order.
+///
+/// Thread-safe. One process at a time; the journal's folder is locked.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    storage: Arc<dyn FileSystemStorage>,
+    branch: BranchId,
+    durability: DurabilityMode,
+    next_file: AtomicU64,
+    data_bytes_max: u64,
+    recovery: RecoveryReport,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("branch", &self.branch).field("status", &self.status()).finish()
+    }
+}
+
+/// Room for one operation: whoever holds it can record without waiting and without finding the disk full.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation<'a> {
+    shared: &'a Shared,
+    bytes: u64,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.shared.log.lock().journal.release(self.bytes);
+        self.shared.queue.release(self.bytes);
+    }
+}
+
+impl Recorder {
+    /// Opens the journal in a folder, commits what it holds to `storage`, and starts the worker.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] and [`JournalError::Damaged`] as [`RecordError::Journal`]; [`RecordError::Gap`];
+    /// [`RecordError::Storage`] if storage refuses what the journal holds; [`RecordError::Unsupported`].
+    pub fn open(
+        storage: Arc<dyn FileSystemStorage>,
+        journal_dir: &Path,
+        branch: BranchId,
+        options: RecorderOptions,
+    ) -> Result<Self> {
+        Self::open_on(storage, Arc::new(FsMedium::open(journal_dir)?), branch, options)
+    }
+
+    /// Like [`Recorder::open`], on any medium.
+    ///
+    /// # Errors
+    /// As [`Recorder::open`].
+    pub fn open_on(
+        storage: Arc<dyn FileSystemStorage>,
+        medium: Arc<dyn Medium>,
+        branch: BranchId,
+        options: RecorderOptions,
+    ) -> Result<Self> {
+        check_options(&options)?;
+        let mut journal = Journal::open(medium, options.journal)?;
+        let recovery = journal.recovery();
+        let resume = replay(&journal, &*storage, branch, &options.processor)?;
+        if recovery != RecoveryReport::default() {
+            tracing::info!(replayed = resume.replayed, head = %resume.op, ?recovery, "journal replayed");
+        }
+        // Everything in it is committed now.
+        journal.clear()?;
+        let data_bytes_max = journal.data_bytes_max();
+        let poison = Poison::default();
+        let queue = OpCodeQueue::new(
+            options.queue,
+            options.processor.clone(),
+            options.idle_gap,
+            resume.op,
+            journal.last_seq(),
+            poison.clone(),
+        );
+        let shared = Arc::new(Shared {
+            log: Mutex::new(Log { journal, recorded: resume.op, marked: resume.marked, closed: false }),
+            queue: Arc::new(queue),
+            poison,
+            syncing: Mutex::new(()),
+            recorded: AtomicU64::new(resume.op.get()),
+        });
+        if !resume.marked {
+            shared.queue.expect_idle();
+        }
+        let worker = start_worker(&shared, &storage)?;
+        Ok(Self {
+            shared,
+            storage,
+            branch,
+            durability: options.durability,
+            next_file: AtomicU64::new(resume.file.next().get()),
+            data_bytes_max,
+            recovery,
+            worker: Mutex::new(Some(worker)),
+        })
+    }
+
+    /// Waits until there is room for one operation with `bytes` of data, in the queue and in the journal. This is the only place
+    /// where recording waits for storage.
+    ///
+    /// # Errors
+    /// [`RecordError::Full`] if the disk is full; [`RecordError::TooLarge`] beyond [`Recorder::data_bytes_max`];
+    /// [`RecordError::Poisoned`]; [`RecordError::Closed`].
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation<'_>> {
+        self.shared.poison.check()?;
+        if bytes > self.data_bytes_max {
+            return Err(RecordError::TooLarge { bytes, bytes_max: self.data_bytes_max });
+        }
+        self.shared.queue.reserve(bytes)?;
+        let room = self.shared.log().and_then(|mut log| Ok(log.journal.reserve(bytes)?));
+        if let Err(error) = room {
+            self.shared.queue.release(bytes);
+            return Err(error);
+        }
+        Ok(Reservation { shared: &self.shared, bytes })
+    }
+
+    /// Records an operation that was applied to the tree, and returns its id. When this returns the operation survives a
+    /// killed process, and what [`DurabilityMode`] says.
+    ///
+    /// # Errors
+    /// [`RecordError::Poisoned`], now and ever after, if it could not be recorded; [`RecordError::Closed`].
+    pub fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
+        let (id, seq) = self.append(reservation, draft)?;
+        if self.durability == DurabilityMode::Immediate {
+            self.shared.sync_through(seq)?;
+        }
+        Ok(id)
+    }
+
+    fn append(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<(OpId, Seq)> {
+        let mut log = self.shared.log()?;
+        let op = draft.at(log.recorded.next(), self.branch, Timestamp::now());
+        let seq = match log.journal.append_op(&op) {
+            Ok(seq) => seq,
+            Err(error) => {
+                drop(log);
+                return Err(self.shared.fail("an operation could not be journalled", &error));
+            }
+        };
+        let id = op.id;
+        log.recorded = id;
+        log.marked = op.landmark.is_some();
+        log.journal.release(reservation.bytes);
+        self.shared.recorded.store(id.get(), Ordering::Release);
+        // Under the lock, so that the queue has the log's order.
+        self.shared.queue.push(op, seq, reservation.bytes);
+        drop(log);
+        // Its room was given over to the queue.
+        std::mem::forget(reservation);
+        Ok((id, seq))
+    }
+
+    /// Makes a recorded operation a landmark.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownOp`]; [`RecordError::Full`]; [`RecordError::Poisoned`]; [`RecordError::Closed`].
+    pub fn mark(&self, op: OpId, landmark: Landmark) -> Result<()> {
+        let log = self.shared.log()?;
+        self.shared.mark(log, op, landmark)
+    }
+
+    /// Makes the last recorded operation a landmark, if it is none yet, and returns it: an id that can be shown to people.
+    /// [`OpId::ZERO`] if nothing was ever recorded.
+    ///
+    /// # Errors
+    /// As [`Recorder::mark`].
+    pub fn barrier(&self) -> Result<OpId> {
+        let log = self.shared.log()?;
+        let op = log.recorded;
+        if log.marked || op == OpId::ZERO {
+            return Ok(op);
+        }
+        self.shared.mark(log, op, Landmark::Barrier)?;
+        Ok(op)
+    }
+
+    /// Returns a file id that was never given out before.
+    pub fn allocate_file(&self) -> FileId {
+        FileId::new(self.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns the most data that one operation may bring.
+    pub fn data_bytes_max(&self) -> u64 {
+        self.data_bytes_max
+    }
+
+    /// Returns the last recorded operation.
+    pub fn recorded(&self) -> OpId {
+        OpId::new(self.shared.recorded.load(Ordering::Acquire))
+    }
+
+    /// Returns the last operation that is in storage.
+    pub fn committed(&self) -> OpId {
+        self.shared.queue.committed()
+    }
+
+    /// Waits until storage holds `op`, and all landmarks that were made before this call.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownOp`]; [`RecordError::Poisoned`] if storage failed before.
+    pub fn wait_committed(&self, op: OpId) -> Result<()> {
+        self.shared.queue.wait_committed(op)
+    }
+
+    /// Makes everything that was recorded durable, and returns the last operation that was. This is what `fsync` in a
+    /// mount means.
+    ///
+    /// # Errors
+    /// [`RecordError::Poisoned`], now and ever after, if the disk failed; [`RecordError::Closed`].
+    pub fn sync(&self) -> Result<OpId> {
+        let (op, seq) = {
+            let log = self.shared.log()?;
+            (log.recorded, log.journal.last_seq())
+        };
+        self.shared.sync_through(seq)?;
+        Ok(op)
+    }
+
+    /// Stops recording for good: a change was applied to the tree but could not be recorded. What was recorded is still
+    /// committed.
+    pub fn poison(&self, why: String) {
+        self.shared.poison.set(why);
+        self.shared.queue.wake();
+    }
+
+    /// Tells how far recording has come.
+    pub fn status(&self) -> RecorderStatus {
+        let (pending_ops, pending_bytes) = self.shared.queue.pending();
+        RecorderStatus {
+            recorded: self.recorded(),
+            committed: self.committed(),
+            pending_ops,
+            pending_bytes,
+            journal_bytes: self.shared.log.lock().journal.bytes(),
+            poisoned: self.shared.poison.why().map(str::to_owned),
+            queue: self.shared.queue.stats(),
+        }
+    }
+
+    /// Tells what opening the journal found.
+    pub fn recovery(&self) -> RecoveryReport {
+        self.recovery
+    }
+
+    /// Returns the storage.
+    pub fn storage(&self) -> &Arc<dyn FileSystemStorage> {
+        &self.storage
+    }
+
+    /// Returns the branch that is recorded.
+    pub fn branch(&self) -> BranchId {
+        self.branch
+    }
+
+    /// Makes the last operation a landmark, commits everything, empties the journal and ends the worker. Dropping the
+    /// recorder does the same.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] if it was closed before; [`RecordError::Poisoned`] if something could not be recorded or
+    /// committed: then the journal keeps what storage does not hold.
+    pub fn close(&self) -> Result<()> {
+        let barrier = match self.barrier() {
+            Err(RecordError::Closed) => return Err(RecordError::Closed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.shared.log.lock().closed = true;
+        self.shared.queue.close();
+        if let Some(worker) = self.worker.lock().take() {
+            // A panic of the worker was noted as poison.
+            let _ = worker.join();
+        }
+        if self.shared.queue.is_settled() {
+            self.shared.log.lock().journal.clear()?;
+        }
+        self.shared.poison.check()?;
+        barrier
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Err(error) = self.close()
+            && !matches!(error, RecordError::Closed)
+        {
+            tracing::warn!(error = %chain(&error), "closing the recorder");
+        }
+    }
+}
+
+fn check_options(options: &RecorderOptions) -> Result<()> {
+    if matches!(options.durability, DurabilityMode::GroupCommit { .. }) {
+        return Err(RecordError::Unsupported("durability mode 'group' in this version"));
+    }
+    if options.processor.worker_threads == 0 || options.processor.max_batch_size == 0 || options.queue.ops_max == 0 {
+        return Err(RecordError::Unsupported("a processor without threads, batches or queue"));
+    }
+    Ok(())
+}
+
+fn start_worker(shared: &Arc<Shared>, storage: &Arc<dyn FileSystemStorage>) -> Result<JoinHandle<()>> {
+    let upkeep = Box::new(Caretaker(shared.clone()));
+    let processor = OpCodeProcessor::new(shared.queue.clone(), storage.clone(), shared.poison.clone(), upkeep);
+    std::thread::Builder::new()
+        .name("ize-commit".to_owned())
+        .spawn(move || processor.run())
+        .map_err(|source| JournalError::Io { action: "starting the worker", source }.into())
+}
+
+impl Shared {
+    /// Locks the end of the log for writing.
+    fn log(&self) -> Result<parking_lot::MutexGuard<'_, Log>> {
+        self.poison.check()?;
+        let log = self.log.lock();
+        if log.closed { Err(RecordError::Closed) } else { Ok(log) }
+    }
+
+    fn mark(&self, mut log: parking_lot::MutexGuard<'_, Log>, op: OpId, landmark: Landmark) -> Result<()> {
+        if op == OpId::ZERO || op > log.recorded {
+            return Err(RecordError::UnknownOp(op));
+        }
+        let seq = match log.journal.append_mark(op, landmark) {
+            Ok(seq) => seq,
+            // Nothing was written, and no change is lost.
+            Err(JournalError::Full) => return Err(RecordError::Full),
+            Err(error) => {
+                drop(log);
+                return Err(self.fail("a landmark could not be journalled", &error));
+            }
+        };
+        log.marked |= op == log.recorded;
+        self.queue.mark(op, landmark, seq);
+        Ok(())
+    }
+
+    /// Makes the journal durable up to a record. Whoever comes while another one syncs shares the next sync.
+    fn sync_through(&self, seq: Seq) -> Result<()> {
+        let _syncing = self.syncing.lock();
+        let point = {
+            let log = self.log.lock();
+            if log.journal.synced() >= seq {
+                return Ok(());
+            }
+            log.journal.sync_point()
+        };
+        let outcome = point.sync();
+        let finished = self.log.lock().journal.finish_sync(&point, outcome);
+        finished.map_err(|error| self.fail("the journal could not be synced", &error))
+    }
+
+    fn fail(&self, what: &str, error: &JournalError) -> RecordError {
+        self.poison.set(format!("{what}: {}", chain(error)));
+        self.queue.wake();
+        self.poison.error()
+    }
+}
+
+/// What the recorder does on the worker's thread.
+struct Caretaker(Arc<Shared>);
+
+impl Upkeep for Caretaker {
+    fn committed(&self, through: Seq) {
+        let mut trimmed = self.0.log.lock().journal.trimmable(through);
+        if trimmed.is_empty() {
+            return;
+        }
+        // Removing files may take a while: not under the lock.
+        if let Err(error) = trimmed.remove() {
+            tracing::warn!(error = %chain(&error), "trimming the journal");
+        }
+        self.0.log.lock().journal.finish_trim(&trimmed);
+    }
+
+    fn idle(&self, op: OpId) {
+        let Ok(log) = self.0.log() else { return };
+        if log.recorded != op || log.marked {
+            return;
+        }
+        if let Err(error) = self.0.mark(log, op, Landmark::Idle) {
+            tracing::warn!(error = %chain(&error), "marking an idle gap");
+        }
+    }
+}
