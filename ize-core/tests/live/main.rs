@@ -1,5 +1,7 @@
 //! The live tree without a kernel: every change that it acknowledges is in history, exactly.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod compare;
 mod ignored;
 mod random;
