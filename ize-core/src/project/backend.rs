@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ProjectError, Result};
+use super::{MemoryBackend, ProjectError, Result};
 use crate::storage::{FileSystemStorage, StorageError};
 
 /// What a backend is told when it makes or opens a store.
@@ -46,16 +46,16 @@ pub trait Backend: Send + Sync {
     fn open(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError>;
 }
 
-/// The backends that a program knows.
+/// The backends that a program knows. [`MemoryBackend`] is among them from the start.
 #[derive(Clone)]
 pub struct Backends {
     known: Vec<Arc<dyn Backend>>,
 }
 
 impl Backends {
-    /// Knows no backend yet.
+    /// Knows the memory backend.
     pub fn new() -> Self {
-        Self { known: Vec::new() }
+        Self { known: vec![Arc::new(MemoryBackend::default())] }
     }
 
     /// Adds a backend; it replaces one of the same name.
@@ -88,5 +88,19 @@ impl Default for Backends {
 impl fmt::Debug for Backends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.known.iter().map(|backend| backend.name())).finish()
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_found_by_name_and_the_error_names_those_there_are() {
+        let backends = Backends::new();
+        assert_eq!(backends.get("memory").unwrap().name(), "memory");
+        match backends.get("stor").map(|_| ()) {
+            Err(ProjectError::UnknownBackend { known, .. }) => assert_eq!(known, ["memory"]),
+            other => panic!("{other:?}"),
+        }
     }
 }

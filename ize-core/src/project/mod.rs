@@ -7,17 +7,25 @@
 mod adopt;
 mod backend;
 mod error;
+mod history;
 mod layout;
 mod lock;
+mod memory;
 mod nearest;
+mod reader;
 mod registry;
 mod revision;
+#[cfg(test)]
+mod script;
 mod settings;
 
 pub use backend::{Backend, BackendOptions, Backends};
 pub use error::{ErrorKind, ProjectError};
+pub use history::{History, HistoryKind, HistoryQuery, HistoryRow};
 pub use layout::{PROJECT_FORMAT_VERSION, ProjectName, ProjectPaths, ProjectToml};
 pub use lock::ProjectLock;
+pub use memory::MemoryBackend;
+pub use reader::Reader;
 pub use registry::{CentralDir, DamagedProject, NewProject, ProjectInfo, ProjectList};
 pub use revision::{Clock, InvalidRevision, Moment, Revision, RevisionError};
 pub use settings::{Durability, ProcessorLayer, Settings, SettingsError, SettingsLayer};
