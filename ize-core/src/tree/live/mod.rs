@@ -61,6 +61,8 @@ pub struct LiveOptions {
     pub ignore: IgnoreRules,
     /// Growing is refused (`ENOSPC`) while less than this is free where `working/` is, in bytes. Removing always works.
     pub floor_bytes: u64,
+    /// `fsync(2)` also syncs the file in `working/`, as people expect of a folder that was adopted where it is.
+    pub sync_working: bool,
     /// The most `O_PATH` descriptors to keep open for inodes in use, at least 64.
     pub descriptors_max: usize,
 }
@@ -72,6 +74,7 @@ impl Default for LiveOptions {
             own_new_files: false,
             ignore: IgnoreRules::none(),
             floor_bytes: 64 << 20,
+            sync_working: false,
             descriptors_max: 4096,
         }
     }
@@ -99,6 +102,7 @@ pub struct Live {
     ignore: RwLock<IgnoreRules>,
     read_only: bool,
     own_new_files: bool,
+    sync_working: bool,
     device: u64,
     invalidator: RwLock<Option<Box<dyn Invalidator>>>,
 }
@@ -146,6 +150,7 @@ impl Live {
             ignore: RwLock::new(options.ignore),
             read_only: options.read_only,
             own_new_files: options.own_new_files,
+            sync_working: options.sync_working,
             device: root.id.device,
             invalidator: RwLock::default(),
             recorder,
@@ -393,9 +398,12 @@ impl Tree for Live {
         }
     }
 
-    fn sync(&self, handle: Handle, _data_only: bool) -> Result<()> {
+    fn sync(&self, handle: Handle, data_only: bool) -> Result<()> {
         let open = self.handles.file(handle)?;
         self.mark_written(&open, Landmark::Sync)?;
+        if self.sync_working {
+            if data_only { rustix::fs::fdatasync(&open.fd)? } else { rustix::fs::fsync(&open.fd)? }
+        }
         self.recorder.sync().map(drop).map_err(recording)
     }
 
