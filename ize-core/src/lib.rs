@@ -7,6 +7,8 @@
 
 #[cfg(unix)]
 pub mod journal;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod model;
 #[cfg(unix)]
 pub mod project;
