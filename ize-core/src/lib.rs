@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(unix)]
-pub mod journal;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(unix)]
+pub mod journal;
 pub mod model;
 #[cfg(unix)]
 pub mod project;
