@@ -1,0 +1,36 @@
+# Sourced by the other scripts: finds the tools they need and installs what is missing, cargo's into target/tools.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools_dir="${IZE_TOOLS_DIR:-$repository/target/tools}"
+export PATH="$tools_dir/bin:$PATH"
+
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# cargo_tool NAME VERSION: that version of a cargo package's program, built once.
+cargo_tool() {
+    local name=$1 version=$2
+    if [[ "$("$name" --version 2>/dev/null)" == "$name $version" ]]; then return; fi
+    CARGO_TARGET_DIR="$tools_dir/build" cargo install --quiet --locked --root "$tools_dir" --version "$version" "$name" \
+        || fail "cargo install $name $version"
+}
+
+# debian_package PROGRAM PACKAGE: a program, from Debian's package if it is missing.
+debian_package() {
+    local program=$1 package=$2 attempt
+    if command -v "$program" >/dev/null; then return; fi
+    for attempt in 1 2 3; do
+        if apt-get update -qq >/dev/null 2>&1 &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null 2>&1; then
+            return
+        fi
+        sleep "$attempt"
+    done
+    fail "$program is missing, and the package $package cannot be installed"
+}
+
+# workspace_program PACKAGE NAME: builds a program of the workspace and prints its path.
+workspace_program() {
+    local package=$1 name=$2
+    cargo build --quiet --locked --manifest-path "$repository/Cargo.toml" --package "$package" --bin "$name"
+    echo "${CARGO_TARGET_DIR:-$repository/target}/debug/$name"
+}
