@@ -9,3 +9,4 @@ pub mod compare;
 mod content;
 pub mod copy;
 mod folder;
+pub mod workload;
