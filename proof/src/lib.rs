@@ -9,4 +9,8 @@ pub mod compare;
 mod content;
 pub mod copy;
 mod folder;
+pub mod ize;
+pub mod kill;
+pub mod moments;
+pub mod programs;
 pub mod workload;

@@ -1,0 +1,91 @@
+//! Moments of a mounted project: exact copies of the tree, each with the operation that was recorded last. Afterwards
+//! history must give back every one of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::compare::{CompareOptions, compare};
+use crate::copy::copy_tree;
+use crate::ize::{Failure, Ize};
+
+/// Copies of a project's tree.
+#[derive(Debug)]
+pub struct Moments<'a> {
+    ize: &'a Ize,
+    project: String,
+    root: PathBuf,
+    taken: Vec<Moment>,
+}
+
+#[derive(Debug)]
+struct Moment {
+    op: u64,
+    label: String,
+    copy: PathBuf,
+}
+
+impl<'a> Moments<'a> {
+    /// Begins without copies; `root` is where the project is mounted.
+    pub fn new(ize: &'a Ize, project: &str, root: &Path) -> Self {
+        Self { ize, project: project.to_owned(), root: root.to_owned(), taken: Vec::new() }
+    }
+
+    /// Returns how many copies were made.
+    pub fn count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Copies the tree, in which nothing moves now.
+    ///
+    /// # Errors
+    /// If it cannot be read, or something did move meanwhile.
+    pub fn take(&mut self, label: impl Into<String>) -> Result<(), Failure> {
+        let (label, op) = (label.into(), self.ize.recorded(&self.project)?);
+        let copy = self.ize.dir().join(format!("copy-{}-{op}", self.taken.len()));
+        copy_tree(&self.root, &copy).map_err(|error| format!("copy after {label}: {error}"))?;
+        let later = self.ize.recorded(&self.project)?;
+        self.taken.push(Moment { op, label: label.clone(), copy });
+        if later == op {
+            Ok(())
+        } else {
+            Err(format!("reading the tree after {label} was recorded: @{op} to @{later}"))
+        }
+    }
+
+    /// Restores each moment to a new folder and compares it with its copy. Copies that are equal are removed.
+    ///
+    /// # Errors
+    /// If any differs, with all differences of all moments.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        let mut wrong = Vec::new();
+        for moment in std::mem::take(&mut self.taken) {
+            let restored = self.ize.dir().join(format!("restored-{}", moment.op));
+            if let Err(why) = self.check_one(&moment, &restored) {
+                wrong.push(format!("after {} (@{}): {why}", moment.label, moment.op));
+            }
+            for folder in [restored, moment.copy] {
+                // The folder of the instance is removed at the end anyway.
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    fn check_one(&self, moment: &Moment, restored: &Path) -> Result<(), Failure> {
+        self.ize.restore_to(&self.project, Path::new("."), moment.op, restored)?;
+        equal("the copy against what history has", &moment.copy, restored, &CompareOptions::default())
+    }
+}
+
+/// Compares two folders.
+///
+/// # Errors
+/// If they differ, with a readable list.
+pub fn equal(what: &str, left: &Path, right: &Path, options: &CompareOptions) -> Result<(), Failure> {
+    let differences = compare(left, right, options).map_err(|error| format!("{what}: {error}"))?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    Err(format!("{what}:\n  {}", lines.join("\n  ")))
+}
