@@ -8,6 +8,7 @@
 pub mod compare;
 mod content;
 pub mod copy;
+pub mod disk;
 mod folder;
 pub mod ize;
 pub mod kill;

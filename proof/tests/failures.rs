@@ -1,7 +1,6 @@
 //! What goes wrong for people: each case gives an error that says what and a hint that says what to do, ends with the
 //! documented exit code, and loses nothing.
-
-mod disk;
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,7 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use disk::SmallDisk;
+use ize_proof::disk::SmallDisk;
 use ize_proof::ize::{Ize, Printed, can_mount, is_mount_point};
 
 const NOT_FOUND: i32 = 3;
