@@ -17,8 +17,8 @@ mod ext;
 mod history;
 mod memory;
 mod query;
-// #[cfg(unix)]
-// pub mod remote;
+#[cfg(unix)]
+pub mod remote;
 mod sparse;
 mod versions;
 mod walk;
