@@ -82,7 +82,7 @@ fn answers_longer_than_a_frame_come_whole() {
     assert!(listed == storage.entries(latest, FileId::ROOT, None, 100_000).unwrap(), "a folder of 20,002 entries");
     let entry = storage.names(latest, large).unwrap().remove(0);
     assert_eq!(remote.bindings(latest, &entry, 9_000).unwrap(), storage.bindings(latest, &entry, 9_000).unwrap());
-    let (mut here, mut there) = (vec![1; 19_000_000], vec![2; 19_000_000]);
+    let (mut here, mut there) = (vec![1; 18_999_995], vec![2; 18_999_995]);
     assert_eq!(storage.read(latest, large, 5, &mut here).unwrap(), remote.read(latest, large, 5, &mut there).unwrap());
     assert!(here == there, "19 MB of content");
     let all = OpQuery { max: 1_000_000, ..OpQuery::all(latest) };

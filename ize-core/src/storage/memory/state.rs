@@ -165,16 +165,19 @@ impl State {
         )
     }
 
+    /// Returns a file's names, the oldest first.
     pub(super) fn names(&self, lineage: &Lineage, file: FileId) -> Vec<Entry> {
-        let mut names = Vec::new();
-        for change in self.links.get(&file).into_iter().flat_map(|versions| versions.seen(lineage)) {
-            let (entry, bound) = &change.value;
-            names.retain(|known| known != entry);
-            if *bound {
-                names.push(entry.clone());
+        let mut bound = BTreeMap::new();
+        let changes = self.links.get(&file).into_iter().flat_map(|versions| versions.seen(lineage));
+        for (order, change) in changes.enumerate() {
+            match &change.value {
+                (entry, true) => _ = bound.insert(entry, order),
+                (entry, false) => _ = bound.remove(entry),
             }
         }
-        names
+        let mut names: Vec<_> = bound.into_iter().collect();
+        names.sort_by_key(|(_, order)| *order);
+        names.into_iter().map(|(entry, _)| entry.clone()).collect()
     }
 
     pub(super) fn bindings(&self, lineage: &Lineage, entry: &Entry, max: usize) -> Vec<Binding> {
