@@ -1,1 +1,12 @@
-//! tbd
+#![doc = include_str!("../README.md")]
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod caches;
+mod errno;
+mod mount;
+mod wire;
+
+pub use caches::KernelCaches;
+pub use mount::{DetachMode, Mount, MountError, MountOptions, clear_dead_mount, mount};

@@ -1,0 +1,162 @@
+//! [`MountPoint`]: attaches `/dev/fuse` to a folder, and detaches exactly that mount again.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::table::{self, Entry};
+use super::{DetachMode, MountError, MountOptions, helper};
+
+const DEVICE: &str = "/dev/fuse";
+
+/// A mount as the kernel names it, which stays true when folders above it are renamed.
+#[derive(Debug)]
+pub(super) struct MountPoint {
+    path: PathBuf,
+    id: u64,
+    device: String,
+}
+
+impl MountPoint {
+    /// Mounts, by the kernel's call where we may, else by the helper of the package fuse3. Requests wait in the returned
+    /// descriptor.
+    pub(super) fn attach(options: &MountOptions) -> Result<(OwnedFd, Self), MountError> {
+        let path = suitable(options)?;
+        let device = match attach_directly(&path, options) {
+            Err(MountError::Refused { source: Errno::PERM, .. } | MountError::Device { source: Errno::ACCESS }) => {
+                helper::attach(&path, options)?
+            }
+            result => result?,
+        };
+        // Nothing but our own mount can lie on top of the path at this moment, short of a race with another mount there.
+        let entry = table::on(&path).map_err(|source| MountError::Table { source })?;
+        match entry.filter(Entry::is_ize) {
+            Some(entry) => Ok((device, Self { path, id: entry.id, device: entry.device })),
+            None => Err(MountError::Session { source: io::Error::other("the mount went away at once") }),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unmounts, if the mount is still there.
+    pub(super) fn detach(&self, mode: DetachMode) -> Result<(), MountError> {
+        match self.entry()? {
+            Some(entry) => detach(&entry.path, mode),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds our mount in the mount table.
+    fn entry(&self) -> Result<Option<Entry>, MountError> {
+        let table = table::read().map_err(|source| MountError::Table { source })?;
+        Ok(table.into_iter().find(|entry| entry.id == self.id && entry.device == self.device && entry.is_ize()))
+    }
+}
+
+/// Checks the mount point and returns its absolute path.
+fn suitable(options: &MountOptions) -> Result<PathBuf, MountError> {
+    let path = options.mount_point.clone();
+    let no_mount_point = |source| MountError::MountPoint { path: path.clone(), source };
+    let absolute = match path.canonicalize() {
+        Ok(absolute) => absolute,
+        Err(error) if is_dead(&error) => return Err(MountError::DeadMount { path }),
+        Err(error) => return Err(no_mount_point(error)),
+    };
+    let mounted = table::on(&absolute).map_err(|source| MountError::Table { source })?;
+    match fs::metadata(&absolute) {
+        Err(error) if is_dead(&error) => return Err(MountError::DeadMount { path: absolute }),
+        Err(error) => return Err(no_mount_point(error)),
+        Ok(metadata) if !metadata.is_dir() => return Err(no_mount_point(Errno::NOTDIR.into())),
+        Ok(_) => {}
+    }
+    if let Some(entry) = mounted.filter(Entry::is_ize) {
+        return Err(MountError::AlreadyMounted { path: absolute, name: entry.source });
+    }
+    if !options.cover && fs::read_dir(&absolute).map_err(no_mount_point)?.next().is_some() {
+        return Err(MountError::NotEmpty { path: absolute });
+    }
+    Ok(absolute)
+}
+
+/// Tells whether a filesystem's daemon is gone.
+fn is_dead(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error())
+}
+
+/// Tells whether each serving thread can have its own descriptor.
+pub(super) fn device_can_be_opened() -> bool {
+    open_device().is_ok()
+}
+
+fn open_device() -> Result<OwnedFd, MountError> {
+    rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|source| MountError::Device { source })
+}
+
+fn attach_directly(path: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let device = open_device()?;
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions",
+        device.as_raw_fd(),
+        rustix::process::getuid(),
+        rustix::process::getgid(),
+    );
+    if options.allow_other {
+        data.push_str(",allow_other");
+    }
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+    if options.read_only {
+        flags |= MountFlags::RDONLY;
+    }
+    let refused = |source| MountError::Refused { path: path.to_owned(), source };
+    let data = CString::new(data).map_err(|_| refused(Errno::INVAL))?;
+    rustix::mount::mount(source(options), path, "fuse.ize", flags, data.as_c_str()).map_err(refused)?;
+    Ok(device)
+}
+
+/// What the mount table names as the source.
+pub(super) fn source(options: &MountOptions) -> String {
+    format!("ize:{}", options.name)
+}
+
+fn detach(path: &Path, mode: DetachMode) -> Result<(), MountError> {
+    let flags = match mode {
+        DetachMode::RefuseIfBusy => UnmountFlags::NOFOLLOW,
+        DetachMode::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+    };
+    match rustix::mount::unmount(path, flags) {
+        Ok(()) => Ok(()),
+        Err(Errno::BUSY) => Err(MountError::Busy { path: path.to_owned() }),
+        Err(Errno::PERM) => helper::detach(path, mode),
+        // Somebody else was quicker.
+        Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(source) => Err(MountError::Unmount { path: path.to_owned(), source }),
+    }
+}
+
+/// Detaches a mount whose daemon is gone, and tells whether there was one.
+///
+/// # Errors
+/// [`MountError`] if the kernel refuses.
+pub fn clear_dead_mount(mount_point: &Path) -> Result<bool, MountError> {
+    // The path of a dead mount cannot be resolved itself; that of its folder can.
+    let path = match (mount_point.parent().map(Path::canonicalize), mount_point.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => mount_point.to_owned(),
+    };
+    let entry = table::on(&path).map_err(|source| MountError::Table { source })?;
+    let dead = fs::metadata(&path).is_err_and(|error| is_dead(&error));
+    if entry.is_none_or(|entry| !entry.is_ize()) || !dead {
+        return Ok(false);
+    }
+    detach(&path, DetachMode::Lazy)?;
+    Ok(true)
+}
