@@ -67,15 +67,15 @@ fn suitable(options: &MountOptions) -> Result<PathBuf, MountError> {
     let no_mount_point = |source| MountError::MountPoint { path: path.clone(), source };
     let absolute = match path.canonicalize() {
         Ok(absolute) => absolute,
-        Err(error) if is_dead(&error) => return Err(MountError::DeadMount { path }),
+        Err(error) if is_disconnected(&error) => return Err(MountError::DeadMount { path }),
         Err(error) => return Err(no_mount_point(error)),
     };
     let mounted = table::on(&absolute).map_err(|source| MountError::Table { source })?;
-    match fs::metadata(&absolute) {
-        Err(error) if is_dead(&error) => return Err(MountError::DeadMount { path: absolute }),
-        Err(error) => return Err(no_mount_point(error)),
-        Ok(metadata) if !metadata.is_dir() => return Err(no_mount_point(Errno::NOTDIR.into())),
-        Ok(_) => {}
+    if is_dead(&absolute) {
+        return Err(MountError::DeadMount { path: absolute });
+    }
+    if !fs::metadata(&absolute).map_err(no_mount_point)?.is_dir() {
+        return Err(no_mount_point(Errno::NOTDIR.into()));
     }
     if let Some(entry) = mounted.filter(Entry::is_ize) {
         return Err(MountError::AlreadyMounted { path: absolute, name: entry.source });
@@ -86,9 +86,14 @@ fn suitable(options: &MountOptions) -> Result<PathBuf, MountError> {
     Ok(absolute)
 }
 
-/// Tells whether a filesystem's daemon is gone.
-fn is_dead(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error())
+/// Tells whether the daemon of the filesystem at a path is gone. Only `statvfs` always asks it: the kernel answers a
+/// `stat` of a dead mount from its memory.
+fn is_dead(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_err_and(|error| is_disconnected(&error.into()))
+}
+
+fn is_disconnected(error: &io::Error) -> bool {
+    [Errno::NOTCONN, Errno::CONNABORTED].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error())
 }
 
 /// Tells whether each serving thread can have its own descriptor.
@@ -153,8 +158,7 @@ pub fn clear_dead_mount(mount_point: &Path) -> Result<bool, MountError> {
         _ => mount_point.to_owned(),
     };
     let entry = table::on(&path).map_err(|source| MountError::Table { source })?;
-    let dead = fs::metadata(&path).is_err_and(|error| is_dead(&error));
-    if entry.is_none_or(|entry| !entry.is_ize()) || !dead {
+    if entry.is_none_or(|entry| !entry.is_ize()) || !is_dead(&path) {
         return Ok(false);
     }
     detach(&path, DetachMode::Lazy)?;

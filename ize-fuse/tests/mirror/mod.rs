@@ -1,5 +1,7 @@
 //! A plain folder as a [`Tree`], for tests of the adapter alone: every call becomes one system call on the host.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,7 +27,7 @@ struct Listing {
     entries: Vec<(OsString, u64, FileKind)>,
 }
 
-pub struct Mirror {
+pub(crate) struct Mirror {
     root: OwnedFd,
     root_inode: u64,
     nodes: Mutex<HashMap<u64, Node>>,
@@ -35,7 +37,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let root = fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let root_inode = fs::fstat(&root).unwrap().st_ino;
         Self {
@@ -49,7 +51,7 @@ impl Mirror {
     }
 
     /// Lookup references that the kernel still holds.
-    pub fn nodes_held(&self) -> usize {
+    pub(crate) fn nodes_held(&self) -> usize {
         self.nodes.lock().len()
     }
 
@@ -159,7 +161,9 @@ impl Tree for Mirror {
         if let Some(size) = set.size {
             match handle {
                 Some(handle) => fs::ftruncate(self.open_file(handle)?, size)?,
-                None => fs::ftruncate(fs::open(reopened(&node), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?, size)?,
+                None => {
+                    fs::ftruncate(fs::open(reopened(&node), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?, size)?
+                }
             }
         }
         if set.uid.is_some() || set.gid.is_some() {
@@ -170,8 +174,7 @@ impl Tree for Mirror {
             fs::chmod(reopened(&node), Mode::from_raw_mode(mode))?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
-            let times =
-                Timestamps { last_access: timespec(set.atime), last_modification: timespec(set.mtime) };
+            let times = Timestamps { last_access: timespec(set.atime), last_modification: timespec(set.mtime) };
             fs::utimensat(fs::CWD, reopened(&node), &times, AtFlags::empty())?;
         }
         self.stat_of(node.as_fd())
