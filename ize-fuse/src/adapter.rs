@@ -235,6 +235,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_CACHE_SYMLINKS
+            // Tells an aborted connection, which ends the session with an error, from an unmount.
+            | InitFlags::FUSE_ABORT_ERROR
             // Otherwise the kernel drops a file's pages when it sees a new size or time that we set ourselves.
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
         for flag in wanted.iter() {

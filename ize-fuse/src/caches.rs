@@ -9,6 +9,7 @@ use std::io;
 
 use fuser::Notifier;
 use ize_core::model::{FileId, Name};
+use ize_core::tree::Invalidator;
 
 use crate::wire;
 
@@ -31,7 +32,7 @@ impl Drop for Serving {
     }
 }
 
-/// What the kernel remembers of a mounted tree.
+/// What the kernel remembers of a mounted tree: the [`Invalidator`] to hand to `Live::set_invalidator`.
 ///
 /// Call its methods after the change, without holding a lock that a request of the mount could wait for.
 #[derive(Clone)]
@@ -44,22 +45,24 @@ impl KernelCaches {
         Self { notifier }
     }
 
-    /// Makes the kernel forget what a name stands for, or that there is none, and the folder's listing.
-    pub fn forget_entry(&self, dir: FileId, name: &Name) {
-        self.tell(|notifier| notifier.inval_entry(wire::node(dir), name.as_os_str()));
-    }
-
-    /// Makes the kernel forget a file's attributes and content.
-    pub fn forget_inode(&self, file: FileId) {
-        self.tell(|notifier| notifier.inval_inode(wire::node(file), 0, 0));
-    }
-
     /// A mount that has gone remembers nothing, so a failure needs no answer.
     fn tell(&self, send: impl FnOnce(&Notifier) -> io::Result<()>) {
         debug_assert!(!SERVING.get(), "the kernel's caches are to be dropped on a thread that serves requests");
         if let Err(error) = send(&self.notifier) {
             tracing::debug!(%error, "the kernel did not take an invalidation");
         }
+    }
+}
+
+impl Invalidator for KernelCaches {
+    /// Makes the kernel forget what a name stands for, or that there is none, and the folder's listing.
+    fn entry(&self, dir: FileId, name: &Name) {
+        self.tell(|notifier| notifier.inval_entry(wire::node(dir), name.as_os_str()));
+    }
+
+    /// Makes the kernel forget a file's attributes and content.
+    fn inode(&self, file: FileId) {
+        self.tell(|notifier| notifier.inval_inode(wire::node(file), 0, 0));
     }
 }
 

@@ -79,7 +79,6 @@ pub(crate) fn file_type(kind: FileKind) -> FileType {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "twelve bits are left")]
 fn permissions(mode: u32) -> u16 {
     (mode & PERMISSION_BITS) as u16
 }

@@ -77,6 +77,33 @@ fn a_mount_is_ready_at_once_and_gone_after_unmount() {
     mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
 }
 
+/// The kernel gives the numbers of a mount that is gone to the next one.
+#[test]
+fn the_end_of_a_mount_leaves_later_mounts_alone() {
+    if !can_mount() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let tree = tree(folder.path());
+            std::thread::spawn(move || {
+                for _ in 0..30 {
+                    let mounted = Mounted::new(Arc::clone(&tree));
+                    assert!(umount(mounted.path()));
+                    let next = Mounted::new(Arc::clone(&tree));
+                    drop(mounted);
+                    std::thread::sleep(Duration::from_millis(3));
+                    assert_eq!(mounted_on(next.path()).len(), 1);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 #[test]
 fn a_busy_mount_stays_and_says_so() {
     if !can_mount() {
@@ -109,6 +136,8 @@ fn an_umount_from_outside_ends_the_session_and_leaves_the_mount_underneath() {
     );
     let above = mount(Arc::new(above), &MountOptions::new(below.path(), "above")).unwrap();
     assert_eq!(mounted_on(below.path()).len(), 3);
+    let covered = below.mount.unmount(DetachMode::RefuseIfBusy);
+    assert!(matches!(covered, Err(MountError::Busy { .. })), "{covered:?}");
     assert!(umount(below.path()));
     above.wait().unwrap();
     drop(above);
@@ -241,7 +270,7 @@ fn an_aborted_connection_does_not_leave_a_dead_mount() {
         println!("skipped: {abort} cannot be written");
         return;
     }
-    mounted.mount.wait().unwrap();
+    assert!(matches!(mounted.mount.wait(), Err(MountError::Session { .. })));
     assert!(mounted_on(mounted.path()).is_empty());
 }
 

@@ -2,6 +2,7 @@
 
 mod mirror;
 mod mounted;
+mod project;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -15,37 +16,63 @@ use std::sync::Arc;
 use ize_fuse::DetachMode;
 use mirror::Mirror;
 use mounted::{Mounted, can_mount, inside, run_inside};
+use project::TemporaryProject;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fallocate,
 };
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-/// Declares tests: each body runs inside of a mount, with the mounted folder.
+/// Declares tests: each body runs inside of a mount, with the mounted folder; once of a mirror, once of a live tree.
 macro_rules! inside_a_mount {
-    ($($(#[$attribute:meta])* fn $name:ident($root:ident) $body:block)+) => {$(
-        $(#[$attribute])*
-        #[test]
-        fn $name() {
-            fn body($root: &Path) $body
-            match inside() {
-                Some(folder) => body(&folder),
-                None => on_a_mirror(stringify!($name)),
+    ($($(#[$attribute:meta])* fn $name:ident($root:ident) $body:block)+) => {
+        $(fn $name($root: &Path) $body)+
+
+        mod on_a_mirror {$(
+            $(#[$attribute])*
+            #[test]
+            fn $name() {
+                super::on_a_mirror(concat!("on_a_mirror::", stringify!($name)), super::$name);
             }
-        }
-    )+};
+        )+}
+
+        mod on_a_live_tree {$(
+            $(#[$attribute])*
+            #[test]
+            fn $name() {
+                super::on_a_live_tree(concat!("on_a_live_tree::", stringify!($name)), super::$name);
+            }
+        )+}
+    };
 }
 
-fn on_a_mirror(test: &str) {
+fn on_a_mirror(test: &str, body: fn(&Path)) {
+    if let Some(folder) = inside() {
+        return body(&folder);
+    }
     if !can_mount() {
         return;
     }
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let tree = Arc::new(Mirror::new(folder.path()));
-    let mounted = Mounted::new(tree);
+    let mounted = Mounted::new(Arc::new(Mirror::new(folder.path())));
     run_inside(test, mounted.path());
     mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+}
+
+fn on_a_live_tree(test: &str, body: fn(&Path)) {
+    if let Some(folder) = inside() {
+        return body(&folder);
+    }
+    if !can_mount() {
+        return;
+    }
+    let project = TemporaryProject::new();
+    let mounted = Mounted::new(project.tree());
+    project.live.set_invalidator(Some(Box::new(mounted.mount.caches())));
+    run_inside(test, mounted.path());
+    mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+    project.assert_history_is_working();
 }
 
 fn options() -> OpenOptions {
@@ -346,7 +373,7 @@ inside_a_mount! {
         assert_eq!(set("user.a", b"x", XattrFlags::CREATE), Err(Errno::EXIST));
         assert_eq!(set("user.b", b"x", XattrFlags::REPLACE), Err(Errno::NODATA));
         set("user.empty", b"", XattrFlags::CREATE).unwrap();
-        assert_eq!(get("user.a", 0).unwrap().0, 5);
+        assert_eq!(rustix::fs::getxattr_query(&path, "user.a"), Ok(5));
         assert_eq!(get("user.a", 5).unwrap().1, b"value");
         assert_eq!(get("user.a", 4).unwrap_err(), Errno::RANGE);
         assert_eq!(get("user.empty", 5).unwrap().0, 0);
@@ -359,7 +386,8 @@ inside_a_mount! {
         assert_eq!(rustix::fs::listxattr(&path, &mut list[..3]), Err(Errno::RANGE));
         rustix::fs::removexattr(&path, "user.a").unwrap();
         assert_eq!(rustix::fs::removexattr(&path, "user.a"), Err(Errno::NODATA));
-        assert_eq!(set("system.posix_acl_access", b"\x02\0\0\0", XattrFlags::empty()), Err(Errno::OPNOTSUPP));
+        let acl = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x04\0\x04\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+        assert_eq!(set("system.posix_acl_access", acl, XattrFlags::empty()), Err(Errno::OPNOTSUPP));
     }
 
     fn ranges_are_allocated_punched_and_zeroed(root) {
@@ -418,27 +446,37 @@ inside_a_mount! {
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&made.stdout), "640\n750\n640\n");
     }
+}
 
-    fn a_panic_of_the_tree_is_an_error_and_the_mount_goes_on(root) {
-        for _ in 0..10 {
-            let error = fs::metadata(root.join("panic")).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
-        }
-        fs::write(root.join("a"), "a").unwrap();
+fn a_panic_of_the_tree_is_an_error(root: &Path) {
+    for _ in 0..10 {
+        let error = fs::metadata(root.join("panic")).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
     }
+    fs::write(root.join("a"), "a").unwrap();
+}
 
-    fn one_slow_write_does_not_stop_a_listing(root) {
-        let path = root.join("f");
-        let writer = std::thread::spawn(move || fs::write(path, "slow").unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        let began = std::time::Instant::now();
-        for index in 0..50 {
-            fs::write(root.join(format!("{index}")), "fast").unwrap();
-        }
-        assert_eq!(names(root).len(), 51);
-        assert!(began.elapsed() < std::time::Duration::from_millis(1_500), "{:?}", began.elapsed());
-        writer.join().unwrap();
+#[test]
+fn a_panic_of_the_tree_is_an_error_and_the_mount_goes_on() {
+    on_a_mirror("a_panic_of_the_tree_is_an_error_and_the_mount_goes_on", a_panic_of_the_tree_is_an_error);
+}
+
+fn a_slow_write(root: &Path) {
+    let path = root.join("f");
+    let writer = std::thread::spawn(move || fs::write(path, "slow").unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let began = std::time::Instant::now();
+    for index in 0..50 {
+        fs::write(root.join(format!("{index}")), "fast").unwrap();
     }
+    assert_eq!(names(root).len(), 51);
+    assert!(began.elapsed() < std::time::Duration::from_millis(1_500), "{:?}", began.elapsed());
+    writer.join().unwrap();
+}
+
+#[test]
+fn one_slow_write_does_not_stop_a_listing() {
+    on_a_mirror("one_slow_write_does_not_stop_a_listing", a_slow_write);
 }
 
 /// A shared, writable mapping of a file.

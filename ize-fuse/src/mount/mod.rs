@@ -2,7 +2,7 @@
 //!
 //! We attach and detach the mount point ourselves and give fuser only the descriptor of `/dev/fuse`. fuser 0.18 would
 //! unmount the *path* when its session ends, and after an `umount` from outside that can be somebody else's mount. Here
-//! only that mount is ever detached which carries the id that the kernel gave to ours.
+//! only that mount is ever detached which carries the ids that the kernel gave to ours.
 
 mod error;
 mod helper;
@@ -89,11 +89,16 @@ pub fn mount(tree: Arc<dyn Tree>, options: &MountOptions) -> Result<Mount, Mount
     match session {
         Ok(session) => Mount::start(session, point),
         Err(source) => {
-            if let Err(error) = point.detach(DetachMode::Lazy) {
-                tracing::debug!(%error, "a mount that did not start could not be detached");
-            }
+            detach_quietly(&point);
             Err(MountError::Session { source })
         }
+    }
+}
+
+/// Detaches where there is nobody to tell.
+fn detach_quietly(point: &MountPoint) {
+    if let Err(error) = point.detach(DetachMode::Lazy) {
+        tracing::warn!(%error, "a mount could not be detached");
     }
 }
 
@@ -119,9 +124,9 @@ impl Mount {
             let (point, ended) = (Arc::clone(&point), Arc::clone(&ended));
             move || {
                 let result = session.join().map_err(Arc::new);
-                // After an abort of the connection the mount is still there, and dead.
-                if let Err(error) = point.detach(DetachMode::Lazy) {
-                    tracing::debug!(%error, "an ended mount could not be detached");
+                // An unmount ends the session well. After an abort of the connection the mount is still there, and dead.
+                if result.is_err() {
+                    detach_quietly(&point);
                 }
                 *ended.result.lock() = Some(result);
                 ended.changed.notify_all();
@@ -171,7 +176,9 @@ impl Mount {
     /// # Errors
     /// [`MountError::Busy`] if a program works in it.
     pub fn unmount(&self, mode: DetachMode) -> Result<(), MountError> {
-        self.point.detach(mode)?;
+        if !self.has_ended() {
+            self.point.detach(mode)?;
+        }
         match mode {
             DetachMode::RefuseIfBusy => self.wait(),
             DetachMode::Lazy => Ok(()),
@@ -186,8 +193,8 @@ fn copy_of(error: &io::Error) -> io::Error {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if let Err(error) = self.point.detach(DetachMode::Lazy) {
-            tracing::warn!(%error, "the mount could not be detached");
+        if !self.has_ended() {
+            detach_quietly(&self.point);
         }
     }
 }

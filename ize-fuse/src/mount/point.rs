@@ -5,13 +5,19 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::table::{self, Entry};
 use super::{DetachMode, MountError, MountOptions, helper};
+
+/// A mount counts as busy while a program ends, or while `df` looks at it. Only what lasts longer is in the way.
+const BUSY_PATIENCE: Duration = Duration::from_millis(500);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 const DEVICE: &str = "/dev/fuse";
 
@@ -19,8 +25,11 @@ const DEVICE: &str = "/dev/fuse";
 #[derive(Debug)]
 pub(super) struct MountPoint {
     path: PathBuf,
+    /// What the mount table says. The kernel gives the same id and device to the next mount once ours is gone.
     id: u64,
     device: String,
+    /// The id that no other mount ever has, from Linux 6.8 on.
+    unique_id: Option<u64>,
 }
 
 impl MountPoint {
@@ -37,7 +46,10 @@ impl MountPoint {
         // Nothing but our own mount can lie on top of the path at this moment, short of a race with another mount there.
         let entry = table::on(&path).map_err(|source| MountError::Table { source })?;
         match entry.filter(Entry::is_ize) {
-            Some(entry) => Ok((device, Self { path, id: entry.id, device: entry.device })),
+            Some(entry) => {
+                let unique_id = unique_id(&path);
+                Ok((device, Self { path, id: entry.id, device: entry.device, unique_id }))
+            }
             None => Err(MountError::Session { source: io::Error::other("the mount went away at once") }),
         }
     }
@@ -48,17 +60,35 @@ impl MountPoint {
 
     /// Unmounts, if the mount is still there.
     pub(super) fn detach(&self, mode: DetachMode) -> Result<(), MountError> {
-        match self.entry()? {
-            Some(entry) => detach(&entry.path, mode),
-            None => Ok(()),
+        let began = Instant::now();
+        loop {
+            let Some(path) = self.present()? else { return Ok(()) };
+            match detach(&path, mode) {
+                Err(MountError::Busy { .. }) if began.elapsed() < BUSY_PATIENCE => thread::sleep(BUSY_PAUSE),
+                result => return result,
+            }
         }
     }
 
-    /// Finds our mount in the mount table.
-    fn entry(&self) -> Result<Option<Entry>, MountError> {
+    /// Returns where our mount is, if it is still there. A mount on top of it makes it busy.
+    fn present(&self) -> Result<Option<PathBuf>, MountError> {
         let table = table::read().map_err(|source| MountError::Table { source })?;
-        Ok(table.into_iter().find(|entry| entry.id == self.id && entry.device == self.device && entry.is_ize()))
+        let ours = |entry: &&Entry| entry.id == self.id && entry.device == self.device && entry.is_ize();
+        let Some(path) = table.iter().find(ours).map(|entry| entry.path.clone()) else { return Ok(None) };
+        if !table.iter().rfind(|entry| entry.path == path).is_some_and(|top| ours(&top)) {
+            return Err(MountError::Busy { path });
+        }
+        Ok((unique_id(&path) == self.unique_id).then_some(path))
     }
+}
+
+/// Asks for the id of the topmost mount on a path, without a request to the filesystem there.
+fn unique_id(path: &Path) -> Option<u64> {
+    /// `STATX_MNT_ID_UNIQUE` of `include/uapi/linux/stat.h`.
+    const MOUNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let answer = rustix::fs::statx(rustix::fs::CWD, path, flags, MOUNT_ID_UNIQUE).ok()?;
+    (answer.stx_mask & MOUNT_ID_UNIQUE.bits() != 0).then_some(answer.stx_mnt_id)
 }
 
 /// Checks the mount point and returns its absolute path.

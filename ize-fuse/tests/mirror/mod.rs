@@ -218,8 +218,8 @@ impl Tree for Mirror {
     }
 
     fn link(&self, _: Caller, node: FileId, parent: FileId, name: &OsStr) -> Result<Stat> {
-        let source = reopened(&self.path(node)?);
-        fs::linkat(fs::CWD, source, self.path(parent)?, name, AtFlags::SYMLINK_FOLLOW)?;
+        let node = self.path(node)?;
+        fs::linkat(fs::CWD, reopened(&node), self.path(parent)?, name, AtFlags::SYMLINK_FOLLOW)?;
         self.take(parent, name)
     }
 
