@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{RevisionError, SettingsError};
+use crate::journal::JournalError;
 use crate::model::{InvalidName, RelPath};
+use crate::record::RecordError;
 use crate::storage::StorageError;
-use crate::tree::TreeError;
+use crate::tree::{CopyError, TreeError};
 
 /// Kinds of failure that callers treat differently; a command gives each its own exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,6 +125,18 @@ pub enum ProjectError {
     /// History could not be read or written.
     #[error("history failed")]
     Storage(#[from] StorageError),
+    /// Changes could not be recorded.
+    #[error("recording failed")]
+    Record(#[from] RecordError),
+    /// A tree could not be copied.
+    #[error("copying failed")]
+    Copy(#[from] CopyError),
+    /// A name for a snapshot would mean something else as a revision.
+    #[error("'{name}' cannot be a snapshot's name: it means something else as a revision")]
+    NotAName {
+        /// The name.
+        name: String,
+    },
     /// The live tree refused.
     #[error("the tree failed")]
     Tree(#[from] TreeError),
@@ -163,7 +177,10 @@ impl ProjectError {
             | Self::Settings(_)
             | Self::UnknownBackend { .. }
             | Self::NotAdoptable { .. }
+            | Self::NotAName { .. }
             | Self::InvalidPath { .. } => ErrorKind::Usage,
+            Self::Record(error) => kind_of_record(error),
+            Self::Copy(error) => kind_of_copy(error),
             Self::NameTaken { .. } | Self::InUse { .. } => ErrorKind::InTheWay,
             Self::Damaged { .. } | Self::NewerFormat { .. } => ErrorKind::Damaged,
             Self::Revision(error) => error.kind(),
@@ -215,6 +232,31 @@ fn kind_of_tree(error: &TreeError) -> ErrorKind {
         TreeError::NearlyFull => ErrorKind::CannotWrite,
         TreeError::Storage(error) => kind_of_storage(error),
         TreeError::Recording { .. } => ErrorKind::Failed,
+    }
+}
+
+fn kind_of_record(error: &RecordError) -> ErrorKind {
+    match error {
+        RecordError::Full => ErrorKind::CannotWrite,
+        RecordError::Unsupported(_) => ErrorKind::Usage,
+        RecordError::Gap { .. } => ErrorKind::Damaged,
+        RecordError::Journal { source: JournalError::Damaged { .. } | JournalError::NewerFormat { .. } } => {
+            ErrorKind::Damaged
+        }
+        RecordError::Journal { source: JournalError::Locked } => ErrorKind::InTheWay,
+        RecordError::Journal { source: JournalError::Io { source, .. } } => kind_of_io(source),
+        RecordError::Storage { source } => kind_of_storage(source),
+        _ => ErrorKind::Failed,
+    }
+}
+
+fn kind_of_copy(error: &CopyError) -> ErrorKind {
+    match error {
+        CopyError::Occupied(_) => ErrorKind::InTheWay,
+        CopyError::NotThere(_) => ErrorKind::NotFound,
+        CopyError::Reserved | CopyError::IntoItself(_) => ErrorKind::Usage,
+        CopyError::Destination { source, .. } | CopyError::Write { source, .. } => kind_of_io(&(*source).into()),
+        CopyError::Origin { source, .. } | CopyError::Read { source, .. } => kind_of_tree(source),
     }
 }
 

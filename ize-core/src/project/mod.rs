@@ -6,18 +6,23 @@
 
 mod adopt;
 mod backend;
+mod by_path;
 mod error;
 mod history;
 mod layout;
 mod lock;
 mod memory;
 mod nearest;
+mod open;
+mod options;
+mod owner;
 mod reader;
 mod registry;
 mod revision;
 #[cfg(test)]
 mod script;
 mod settings;
+mod status;
 
 pub use backend::{Backend, BackendOptions, Backends};
 pub use error::{ErrorKind, ProjectError};
@@ -25,10 +30,14 @@ pub use history::{History, HistoryKind, HistoryQuery, HistoryRow};
 pub use layout::{PROJECT_FORMAT_VERSION, ProjectName, ProjectPaths, ProjectToml};
 pub use lock::ProjectLock;
 pub use memory::MemoryBackend;
+pub use open::OfflineReader;
+pub use options::{Progress, ProjectOptions};
+pub use owner::Project;
 pub use reader::Reader;
 pub use registry::{CentralDir, DamagedProject, NewProject, ProjectInfo, ProjectList};
 pub use revision::{Clock, InvalidRevision, Moment, Revision, RevisionError};
-pub use settings::{Durability, ProcessorLayer, Settings, SettingsError, SettingsLayer};
+pub use settings::{ProcessorLayer, Settings, SettingsError, SettingsLayer};
+pub use status::Status;
 
 /// A specialised `Result` for calls on projects.
 pub type Result<T, E = ProjectError> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@ use super::nearest::nearest;
 use super::{Clock, ProjectError, Result, Revision, RevisionError};
 use crate::model::{BranchId, ChangeId, ChangeIdPrefix, FileId, OpCode, OpId, ProjectId, RelPath, Timestamp, View};
 use crate::storage::{Direction, FileSystemStorage, FileSystemStorageExt, OpQuery, RefName, RefTarget, WalkEntry};
+use crate::tree::Snapshot;
 
 /// The most change ids that an error about an ambiguous prefix lists.
 const AMBIGUOUS_LISTED: usize = 4;
@@ -166,6 +167,11 @@ impl Reader {
     /// [`ProjectError::NotFound`] if nothing ever was at the path; if the storage cannot be asked.
     pub fn history(&self, query: HistoryQuery) -> Result<History> {
         History::new(self.clone(), query)
+    }
+
+    /// Returns the tree as a view sees it.
+    pub fn at(&self, view: View) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.storage), view)
     }
 
     /// Finds what a path names in a view.

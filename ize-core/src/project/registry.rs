@@ -75,6 +75,8 @@ pub struct NewProject {
     pub engine: Option<String>,
     /// A folder to adopt as its tree, where it is; `None` for an empty tree of its own.
     pub adopt: Option<PathBuf>,
+    /// A folder to copy in; not together with `adopt`.
+    pub import: Option<PathBuf>,
     /// Where it is going to be mounted.
     pub mount_point: Option<PathBuf>,
     /// Its own settings.
@@ -89,6 +91,7 @@ impl NewProject {
             backend: backend.into(),
             engine: None,
             adopt: None,
+            import: None,
             mount_point: None,
             settings: SettingsLayer::default(),
         }

@@ -9,13 +9,13 @@
 //! | `central-dir` | where projects live; only in the user's file | |
 //! | `backend` | which storage new projects get | `"store"` |
 //! | `engine` | which engine of the backend new projects get | the backend's own |
-//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"group"` |
+//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"relaxed"`; this version knows no `"group"` yet |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
 //! | `processor.max-batch-size` | operations in one commit | the recorder's |
 //! | `processor.worker-threads` | threads that prepare commits | the recorder's |
-//! | `processor.enable-compression` | whether content is compressed | `true` |
+//! | `processor.enable-compression` | whether what is stored is compressed | `true` |
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,37 +23,19 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::nearest::nearest;
+use crate::record::DurabilityMode;
 use crate::tree::IgnoreRules;
 
 const MIB: u64 = 1 << 20;
 const FLOOR_BYTES_DEFAULT: u64 = 256 * MIB;
 
+/// What `"group"` means where no limits are given.
+const GROUP_DEFAULT: DurabilityMode = DurabilityMode::GroupCommit { max_delay_ms: 5, max_pending_ops: 100 };
+
 const KEYS: [&str; 7] = ["central-dir", "backend", "engine", "durability", "ignore", "floor-bytes", "processor"];
 const PROCESSOR_KEYS: [&str; 4] = ["poll-interval", "max-batch-size", "worker-threads", "enable-compression"];
 const DURABILITY_KEYS: [&str; 3] = ["mode", "max-delay-ms", "max-pending-ops"];
 const DURABILITY_MODES: [&str; 3] = ["immediate", "group", "relaxed"];
-
-/// What survives a power cut, as it is written in settings. See [`Settings::durability`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Each operation is durable when it returns.
-    Immediate,
-    /// Operations are made durable in groups.
-    Group {
-        /// The longest that an operation waits for its group, in milliseconds.
-        max_delay_ms: u64,
-        /// The most operations in a group.
-        max_pending_ops: usize,
-    },
-    /// The operating system decides, and `fsync`.
-    Relaxed,
-}
-
-impl Default for Durability {
-    fn default() -> Self {
-        Self::Group { max_delay_ms: 5, max_pending_ops: 100 }
-    }
-}
 
 /// Why a settings file or value was refused.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +108,7 @@ pub struct SettingsLayer {
     /// Which engine of the backend new projects get.
     pub engine: Option<String>,
     /// What survives a power cut.
-    pub durability: Option<Durability>,
+    pub durability: Option<DurabilityMode>,
     /// Patterns of files that are not recorded.
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow, in bytes.
@@ -250,7 +232,7 @@ pub struct Settings {
     /// Which engine of the backend new projects get.
     pub engine: Option<String>,
     /// What survives a power cut.
-    pub durability: Durability,
+    pub durability: DurabilityMode,
     /// Patterns of files that are not recorded, the weakest first.
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow; see [`Settings::floor_bytes`].
@@ -376,7 +358,7 @@ impl Field<'_> {
         }
     }
 
-    fn durability(&self) -> Result<Durability, SettingsError> {
+    fn durability(&self) -> Result<DurabilityMode, SettingsError> {
         let Value::Table(table) = self.value else {
             return durability_of(&self.text()?).ok_or_else(|| self.invalid(one_of(&DURABILITY_MODES)));
         };
@@ -393,8 +375,8 @@ impl Field<'_> {
                 _ => return Err(field.unknown(&DURABILITY_KEYS)),
             }
         }
-        match mode.unwrap_or_default() {
-            Durability::Group { max_delay_ms, max_pending_ops } => Ok(Durability::Group {
+        match mode.unwrap_or(GROUP_DEFAULT) {
+            DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => Ok(DurabilityMode::GroupCommit {
                 max_delay_ms: delay.unwrap_or(max_delay_ms),
                 max_pending_ops: pending.unwrap_or(max_pending_ops),
             }),
@@ -404,20 +386,20 @@ impl Field<'_> {
     }
 }
 
-fn durability_of(text: &str) -> Option<Durability> {
+fn durability_of(text: &str) -> Option<DurabilityMode> {
     match text.to_lowercase().as_str() {
-        "immediate" => Some(Durability::Immediate),
-        "group" | "group-commit" => Some(Durability::default()),
-        "relaxed" => Some(Durability::Relaxed),
+        "immediate" => Some(DurabilityMode::Immediate),
+        "group" | "group-commit" => Some(GROUP_DEFAULT),
+        "relaxed" => Some(DurabilityMode::Relaxed),
         _ => None,
     }
 }
 
-fn durability_value(durability: Durability) -> Value {
+fn durability_value(durability: DurabilityMode) -> Value {
     match durability {
-        Durability::Immediate => Value::from("immediate"),
-        Durability::Relaxed => Value::from("relaxed"),
-        Durability::Group { max_delay_ms, max_pending_ops } => {
+        DurabilityMode::Immediate => Value::from("immediate"),
+        DurabilityMode::Relaxed => Value::from("relaxed"),
+        DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
             let mut table = Table::new();
             table.insert("mode".into(), Value::from("group"));
             table.insert("max-delay-ms".into(), integer(max_delay_ms));
@@ -505,7 +487,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(layer.central_dir.as_deref(), Some(Path::new("~/.local/share/ize")));
-        assert_eq!(layer.durability, Some(Durability::Group { max_delay_ms: 20, max_pending_ops: 100 }));
+        assert_eq!(layer.durability, Some(DurabilityMode::GroupCommit { max_delay_ms: 20, max_pending_ops: 100 }));
         assert_eq!(layer.floor_bytes, Some(1 << 30));
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
         assert_eq!(layer.processor.enable_compression, Some(false));
@@ -564,7 +546,7 @@ mod tests {
         let settings = Settings::resolve([&user, &project, &flags]);
         assert_eq!(settings.backend.as_deref(), Some("store"));
         assert_eq!(settings.engine.as_deref(), Some("redb"));
-        assert_eq!(settings.durability, Durability::Immediate);
+        assert_eq!(settings.durability, DurabilityMode::Immediate);
         assert_eq!(settings.ignore, ["*.o", "!keep.o"]);
         assert_eq!(settings.processor.worker_threads, Some(3));
     }

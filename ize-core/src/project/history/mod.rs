@@ -85,7 +85,7 @@ impl History {
             if op.last_id <= self.since {
                 return Ok(None);
             }
-            if self.is_consumed(&op) {
+            if self.is_consumed(&op) || (!self.ops && group::is_bookkeeping(&op)) {
                 continue;
             }
             let save = if self.ops { Save::single(op) } else { self.save_of(op)? };

@@ -1,0 +1,140 @@
+//! Opening a project: its lock, its storage, the replay of its journal, and its tree.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::layout::make_private_dir;
+use super::{Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result};
+use crate::record::{Recorder, RecorderOptions};
+use crate::tree::{IgnoreRules, Live, LiveOptions, ReconcileOptions, ReconcileReport};
+
+/// The largest rule file that is read.
+const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A project whose history is open, and up to date with its journal.
+#[derive(Debug)]
+pub(super) struct OpenHistory {
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) lock: ProjectLock,
+}
+
+impl OpenHistory {
+    pub(super) fn open(info: &ProjectInfo, backends: &Backends, options: &ProjectOptions) -> Result<Self> {
+        let backend = backends.get(&info.toml.backend)?;
+        let lock = ProjectLock::acquire(&info.paths, options.lock_wait)?;
+        let dir = info.paths.store(backend.folder());
+        let storage = backend.open(&dir, &options.backend(info.toml.engine.as_deref()))?;
+        let recorder: RecorderOptions = options.recorder();
+        let recorder = Recorder::open(storage, &info.paths.journal(), info.toml.branch, recorder)?;
+        Ok(Self { recorder: Arc::new(recorder), lock })
+    }
+}
+
+/// Makes the storage of a new project.
+pub(super) fn create_storage(info: &ProjectInfo, backends: &Backends, options: &ProjectOptions) -> Result<()> {
+    let backend = backends.get(&info.toml.backend)?;
+    let dir = info.paths.store(backend.folder());
+    make_private_dir(&dir).map_err(ProjectError::io("make", &dir))?;
+    backend.create(&dir, &options.backend(info.toml.engine.as_deref()))?;
+    Ok(())
+}
+
+/// Opens the tree of live files.
+pub(super) fn open_live(info: &ProjectInfo, recorder: Arc<Recorder>, options: &mut ProjectOptions) -> Result<Live> {
+    let working = match options.working.take() {
+        Some(working) => working,
+        None => open_working(info)?,
+    };
+    let live = LiveOptions {
+        read_only: options.read_only,
+        own_new_files: options.own_new_files,
+        ignore: ignore_rules(info, &working, options)?,
+        floor_bytes: options.settings.floor_bytes(disk_bytes(&working)),
+        ..LiveOptions::default()
+    };
+    Ok(Live::open(working, recorder, live)?)
+}
+
+pub(super) fn open_working(info: &ProjectInfo) -> Result<OwnedFd> {
+    let working = info.working();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&working, flags, Mode::empty()).map_err(|errno| ProjectError::io("open", working)(errno.into()))
+}
+
+/// Records what changed while nobody looked; `external` if somebody else changed it.
+pub(super) fn reconcile(live: &Live, options: &ProjectOptions, external: bool) -> Result<ReconcileReport> {
+    if options.read_only {
+        return Ok(ReconcileReport::default());
+    }
+    let mut tell = |seen| options.tell(Progress::Reconciling(seen));
+    Ok(live.reconcile(ReconcileOptions { external, progress: Some(&mut tell) })?)
+}
+
+fn ignore_rules(info: &ProjectInfo, working: &OwnedFd, options: &ProjectOptions) -> Result<IgnoreRules> {
+    let path = || info.working().join(IgnoreRules::FILE_NAME);
+    let file = read_ignore_file(working).map_err(|error| ProjectError::io("read", path())(error))?;
+    let rules = IgnoreRules::new(&options.settings.ignore, file.as_deref());
+    for problem in rules.problems() {
+        tracing::warn!(problem, "a line of the ignore rules was left out");
+    }
+    Ok(rules)
+}
+
+fn read_ignore_file(working: impl AsFd) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(working, IgnoreRules::FILE_NAME, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // Not there, or a symlink.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.take(IGNORE_FILE_BYTES_MAX).read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
+fn disk_bytes(working: &OwnedFd) -> u64 {
+    rustix::fs::fstatvfs(working).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// A project that is open for reading its history only: its tree is not touched, and what changed in it is not looked
+/// for. Other processes wait meanwhile.
+#[derive(Debug)]
+pub struct OfflineReader {
+    reader: Reader,
+    history: OpenHistory,
+}
+
+impl OfflineReader {
+    /// Opens a project's history, replaying its journal.
+    ///
+    /// # Errors
+    /// [`ProjectError::InUse`]; [`ProjectError::UnknownBackend`]; if storage or journal cannot be opened.
+    pub fn open(info: &ProjectInfo, backends: &Backends, options: &ProjectOptions) -> Result<Self> {
+        let history = OpenHistory::open(info, backends, options)?;
+        let storage = Arc::clone(history.recorder.storage());
+        let reader = Reader::new(storage, info.paths.id, info.toml.branch)?.with_clock(options.clock.clone());
+        Ok(Self { reader, history })
+    }
+
+    /// Returns the recorder, for its status.
+    pub fn recorder(&self) -> &Recorder {
+        &self.history.recorder
+    }
+}
+
+impl Deref for OfflineReader {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
