@@ -1,5 +1,7 @@
 //! Projects as a Rust program uses them: made, changed by path, closed, opened again.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
