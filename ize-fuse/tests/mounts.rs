@@ -1,5 +1,7 @@
 //! The life of a mount: how it begins, how it ends, and what it leaves alone.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod mirror;
 mod mounted;
 

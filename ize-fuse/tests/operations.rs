@@ -1,5 +1,7 @@
 //! Every operation of a mount, one after the other, as programs see it.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod mirror;
 mod mounted;
 mod project;
@@ -378,7 +380,7 @@ inside_a_mount! {
         assert_eq!(get("user.a", 4).unwrap_err(), Errno::RANGE);
         assert_eq!(get("user.empty", 5).unwrap().0, 0);
         assert_eq!(get("user.none", 5).unwrap_err(), Errno::NODATA);
-        let mut list = vec![0; 100];
+        let mut list = [0; 100];
         let size = rustix::fs::listxattr(&path, &mut list[..]).unwrap();
         let mut listed: Vec<_> = list[..size].split_inclusive(|byte| *byte == 0).collect();
         listed.sort();
