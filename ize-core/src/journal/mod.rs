@@ -15,6 +15,8 @@ mod record;
 mod recovery;
 mod replay;
 mod segment;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ pub(super) struct Found {
     pub(super) file: Arc<dyn MediumFile>,
     /// The length of the file.
     pub(super) bytes: u64,
-    /// Where its valid records end.
+    /// Where its valid records end; the padding of the last one may be missing in the file.
     pub(super) end: u64,
     /// The position of its last valid record; the one before its first if there is none.
     pub(super) last_seq: Seq,
@@ -92,6 +92,11 @@ pub(super) fn recover(medium: &dyn Medium) -> Result<Recovered, JournalError> {
     scan.judge(medium.same_boot())
 }
 
+/// Tells whether anything was ever written behind a segment's header.
+fn has_records(segment: &[u8]) -> bool {
+    segment.iter().skip(SEGMENT_HEADER_BYTES).any(|byte| *byte != 0)
+}
+
 impl Scan {
     fn segment(&mut self, number: u64, file: Arc<dyn MediumFile>) -> Result<(), JournalError> {
         let segment = read_segment(&*file, number)?;
@@ -101,6 +106,8 @@ impl Scan {
                 return Err(JournalError::NewerFormat { found, supported: super::FORMAT_VERSION });
             }
             HeaderState::Zero => self.blank_segment(number, &segment),
+            // The header itself was torn: no record can follow.
+            HeaderState::Damaged if !has_records(&segment) => self.blank_segment(number, &segment),
             HeaderState::Valid(_) | HeaderState::Damaged => {
                 return Err(JournalError::Damaged { segment: number, offset: 0, what: "its header is damaged" });
             }
@@ -118,7 +125,7 @@ impl Scan {
             expected,
             what: "its header is gone, but records follow",
         });
-        self.followed |= segment.iter().any(|byte| *byte != 0);
+        self.followed |= has_records(segment);
     }
 
     fn used_segment(&mut self, header: SegmentHeader, file: Arc<dyn MediumFile>, segment: &[u8]) {
@@ -152,8 +159,6 @@ impl Scan {
             found.last_seq = frame.seq;
             self.recovered.report.records += 1;
         }
-        // The last record's padding may be cut off; it is not part of the record.
-        found.end = found.end.min(found.bytes.max(SEGMENT_HEADER_BYTES as u64));
         let (end, missing) = (found.end, found.last_seq.next());
         self.recovered.segments.push_back(found);
         self.hole_within(header, segment, end, missing);

@@ -12,6 +12,7 @@ mod queue;
 mod recorder;
 mod recovery;
 mod stats;
+mod syncer;
 #[cfg(test)]
 mod tests;
 

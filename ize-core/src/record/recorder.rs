@@ -12,6 +12,7 @@ use super::error::chain;
 use super::poison::Poison;
 use super::processor::Upkeep;
 use super::recovery::replay;
+use super::syncer::Syncer;
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
@@ -22,7 +23,7 @@ use crate::storage::FileSystemStorage;
 pub enum DurabilityMode {
     /// A power cut: each operation is synced before it returns.
     Immediate,
-    /// A power cut, but for what returned since the last completed sync, which begins in time.
+    /// A power cut, but for what returned since the last completed sync; the next one begins after so much at the latest.
     GroupCommit {
         /// The longest that a recorded operation waits for its sync to begin.
         max_delay_ms: u64,
@@ -98,6 +99,8 @@ struct Shared {
     /// Held by whoever syncs the journal; the others wait, and find themselves served.
     syncing: Mutex<()>,
     recorded: AtomicU64,
+    /// In group mode.
+    syncer: Option<Syncer>,
 }
 
 /// Records operations of one branch of a project: journal first, then storage, in one dense order.
@@ -111,7 +114,7 @@ pub struct Recorder {
     next_file: AtomicU64,
     data_bytes_max: u64,
     recovery: RecoveryReport,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -185,11 +188,12 @@ impl Recorder {
             poison,
             syncing: Mutex::new(()),
             recorded: AtomicU64::new(resume.op.get()),
+            syncer: syncer(options.durability),
         });
         if !resume.marked {
             shared.queue.expect_idle();
         }
-        let worker = start_worker(&shared, &storage)?;
+        let threads = start_threads(&shared, &storage)?;
         Ok(Self {
             shared,
             storage,
@@ -198,7 +202,7 @@ impl Recorder {
             next_file: AtomicU64::new(resume.file.next().get()),
             data_bytes_max,
             recovery,
-            worker: Mutex::new(Some(worker)),
+            threads: Mutex::new(threads),
         })
     }
 
@@ -229,8 +233,10 @@ impl Recorder {
     /// [`RecordError::Poisoned`], now and ever after, if it could not be recorded; [`RecordError::Closed`].
     pub fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         let (id, seq) = self.append(reservation, draft)?;
-        if self.durability == DurabilityMode::Immediate {
-            self.shared.sync_through(seq)?;
+        match &self.shared.syncer {
+            _ if self.durability == DurabilityMode::Immediate => self.shared.sync_through(seq)?,
+            Some(syncer) => syncer.recorded(),
+            None => {}
         }
         Ok(id)
     }
@@ -374,9 +380,10 @@ impl Recorder {
         };
         self.shared.log.lock().closed = true;
         self.shared.queue.close();
-        if let Some(worker) = self.worker.lock().take() {
+        self.shared.syncer.iter().for_each(Syncer::close);
+        for thread in self.threads.lock().drain(..) {
             // A panic of the worker was noted as poison.
-            let _ = worker.join();
+            let _ = thread.join();
         }
         if self.shared.queue.is_settled() {
             self.shared.log.lock().journal.clear()?;
@@ -397,22 +404,44 @@ impl Drop for Recorder {
 }
 
 fn check_options(options: &RecorderOptions) -> Result<()> {
-    if matches!(options.durability, DurabilityMode::GroupCommit { .. }) {
-        return Err(RecordError::Unsupported("durability mode 'group' in this version"));
-    }
     if options.processor.worker_threads == 0 || options.processor.max_batch_size == 0 || options.queue.ops_max == 0 {
         return Err(RecordError::Unsupported("a processor without threads, batches or queue"));
     }
     Ok(())
 }
 
-fn start_worker(shared: &Arc<Shared>, storage: &Arc<dyn FileSystemStorage>) -> Result<JoinHandle<()>> {
+fn syncer(durability: DurabilityMode) -> Option<Syncer> {
+    match durability {
+        DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
+            Some(Syncer::new(Duration::from_millis(max_delay_ms), max_pending_ops))
+        }
+        DurabilityMode::Immediate | DurabilityMode::Relaxed => None,
+    }
+}
+
+fn start_threads(shared: &Arc<Shared>, storage: &Arc<dyn FileSystemStorage>) -> Result<Vec<JoinHandle<()>>> {
     let upkeep = Box::new(Caretaker(shared.clone()));
     let processor = OpCodeProcessor::new(shared.queue.clone(), storage.clone(), shared.poison.clone(), upkeep);
+    let mut threads = vec![spawn("ize-commit", move || processor.run())?];
+    if shared.syncer.is_some() {
+        let syncing = shared.clone();
+        match spawn("ize-sync", move || syncing.sync_in_groups()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                // Else the worker would wait for work for ever.
+                shared.queue.close();
+                return Err(error);
+            }
+        }
+    }
+    Ok(threads)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
-        .name("ize-commit".to_owned())
-        .spawn(move || processor.run())
-        .map_err(|source| JournalError::Io { action: "starting the worker", source }.into())
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|source| JournalError::Io { action: "starting a thread", source }.into())
 }
 
 impl Shared {
@@ -454,6 +483,15 @@ impl Shared {
         let outcome = point.sync();
         let finished = self.log.lock().journal.finish_sync(&point, outcome);
         finished.map_err(|error| self.fail("the journal could not be synced", &error))
+    }
+
+    fn sync_in_groups(&self) {
+        let Some(syncer) = &self.syncer else { return };
+        syncer.run(|| {
+            let seq = self.log.lock().journal.last_seq();
+            // A failure is noted as poison.
+            self.sync_through(seq).is_ok()
+        });
     }
 
     fn fail(&self, what: &str, error: &JournalError) -> RecordError {

@@ -1,6 +1,7 @@
 //! The recorder against the storage model, on real folders.
 
 mod crash;
+mod durability;
 mod errors;
 mod gate;
 mod landmarks;
@@ -123,14 +124,4 @@ fn a_second_recorder_on_the_same_journal_is_refused() {
     let _first = open(&storage, dir.path());
     let second = Recorder::open(storage, dir.path(), BranchId::MAIN, options());
     assert!(matches!(second, Err(RecordError::Journal { source: crate::journal::JournalError::Locked })));
-}
-
-#[test]
-fn immediate_mode_and_sync_make_the_journal_durable() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = Arc::new(MemoryStorage::new());
-    let options = RecorderOptions { durability: DurabilityMode::Immediate, ..options() };
-    let recorder = Recorder::open(storage, dir.path(), BranchId::MAIN, options).unwrap();
-    record_writes(&recorder, 3);
-    assert_eq!(recorder.sync().unwrap(), OpId::new(4));
 }
