@@ -1,0 +1,93 @@
+//! The journal: what one acknowledged operation costs, by the size of its data, with and without waiting for the disk.
+
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ize_benches::History;
+use ize_core::journal::{FsMedium, Journal, JournalOptions};
+use ize_core::model::{OpCode, OpData, OpType};
+use tempfile::TempDir;
+
+/// How many bytes are appended before the journal is cleared, as the recorder would trim it.
+const CLEAR_BYTES: u64 = 256 << 20;
+
+struct Bench {
+    _dir: TempDir,
+    journal: Journal,
+    appended: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let medium = FsMedium::open(dir.path()).expect("it can be opened");
+        let journal = Journal::open(Arc::new(medium), JournalOptions::default()).expect("an empty folder is a journal");
+        Self { _dir: dir, journal, appended: 0 }
+    }
+
+    fn append(&mut self, op: &OpCode, bytes: u64) {
+        self.appended += bytes;
+        if self.appended > CLEAR_BYTES {
+            self.journal.clear().expect("it can be cleared");
+            self.appended = 0;
+        }
+        self.journal.reserve(bytes).expect("there is room");
+        self.journal.append_op(op).expect("it can be appended");
+    }
+
+    fn sync(&mut self) {
+        let point = self.journal.sync_point();
+        let outcome = point.sync();
+        self.journal.finish_sync(&point, outcome).expect("it can be synced");
+    }
+}
+
+/// Writes of so many bytes, numbered on.
+fn write_of(bytes: usize) -> impl FnMut() -> OpCode {
+    let mut history = History::new(1);
+    let batch = history.batch(1000);
+    let template = batch.ops.into_iter().find(|op| matches!(op.op_type, OpType::FileWrite { .. }));
+    let mut op = template.expect("a thousand operations hold a write");
+    op.data = OpData::Inline(vec![7; bytes].into());
+    if let OpType::FileWrite { size, .. } = &mut op.op_type {
+        *size = bytes as u64;
+    }
+    let mut next = op.id;
+    move || {
+        next = next.next();
+        op.id = next;
+        op.last_id = next;
+        op.clone()
+    }
+}
+
+fn append(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("journal append");
+    for bytes in [128_usize, 4096, 131_072] {
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(bytes), &bytes, |bencher, &bytes| {
+            let (mut bench, mut next) = (Bench::new(), write_of(bytes));
+            bencher.iter(|| bench.append(&next(), bytes as u64));
+        });
+    }
+    group.finish();
+}
+
+fn append_and_sync(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("journal append and sync");
+    group.sample_size(20);
+    for ops in [1_usize, 100] {
+        group.throughput(Throughput::Elements(ops as u64));
+        group.bench_with_input(BenchmarkId::new("4096 bytes, ops per sync", ops), &ops, |bencher, &ops| {
+            let (mut bench, mut next) = (Bench::new(), write_of(4096));
+            bencher.iter(|| {
+                (0..ops).for_each(|_| bench.append(&next(), 4096));
+                bench.sync();
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, append, append_and_sync);
+criterion_main!(benches);
