@@ -196,11 +196,12 @@ impl OpCodeQueue {
             None => {
                 let kept = state.marks.entry(op).or_insert(landmark);
                 *kept = landmark.max(*kept);
-                state.waiting_since.get_or_insert_with(Instant::now);
+                if state.waiting_since.is_none() {
+                    state.waiting_since = Some(Instant::now());
+                    self.work.notify_one();
+                }
             }
         }
-        drop(state);
-        self.work.notify_one();
     }
 
     /// Lets the last operation become a landmark when nothing follows it for a while.
