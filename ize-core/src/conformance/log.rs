@@ -280,7 +280,9 @@ impl LogBuilder {
     }
 
     fn bind(&mut self, entry: &Entry, file: FileId) {
-        let known = self.tree_mut().entries.insert(entry.clone(), file);
+        let tree = self.tree_mut();
+        tree.parents.insert(file, entry.dir);
+        let known = tree.entries.insert(entry.clone(), file);
         assert_eq!(known, None, "{entry:?} is taken");
     }
 

@@ -9,6 +9,8 @@ use crate::model::{Entry, FileId, FileKind, FileMetadata, Name, Timestamp, Xattr
 pub(super) struct Tree {
     pub(super) nodes: BTreeMap<FileId, FileMetadata>,
     pub(super) entries: BTreeMap<Entry, FileId>,
+    /// Where each folder was bound last. (For files it means little: they can have several names.)
+    pub(super) parents: BTreeMap<FileId, FileId>,
     pub(super) xattrs: BTreeSet<(FileId, XattrName)>,
 }
 
@@ -16,26 +18,31 @@ impl Tree {
     /// Makes the tree before the first operation.
     pub(super) fn new(now: Timestamp) -> Self {
         let root = new_metadata(FileKind::Directory, 0o755, now);
-        Self { nodes: BTreeMap::from([(FileId::ROOT, root)]), entries: BTreeMap::new(), xattrs: BTreeSet::new() }
+        Self {
+            nodes: BTreeMap::from([(FileId::ROOT, root)]),
+            entries: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            xattrs: BTreeSet::new(),
+        }
     }
 
     /// Returns a folder's entries.
     pub(super) fn children(&self, dir: FileId) -> impl Iterator<Item = (&Name, FileId)> {
-        self.entries.iter().filter(move |(entry, _)| entry.dir == dir).map(|(entry, file)| (&entry.name, *file))
+        let first = Entry::new(dir, Name::new(&b"\x01"[..]).expect("the least name of all is a name"));
+        let entries = self.entries.range(first..).take_while(move |(entry, _)| entry.dir == dir);
+        entries.map(|(entry, file)| (&entry.name, *file))
     }
 
     /// Tells whether `dir` is `file` or lies below it.
     pub(super) fn is_below(&self, dir: FileId, file: FileId) -> bool {
-        let mut at = dir;
-        loop {
-            if at == file {
+        let mut at = Some(dir);
+        while let Some(folder) = at {
+            if folder == file {
                 return true;
             }
-            match self.entries.iter().find(|(_, child)| **child == at) {
-                Some((entry, _)) => at = entry.dir,
-                None => return false,
-            }
+            at = self.parents.get(&folder).copied();
         }
+        false
     }
 }
 
