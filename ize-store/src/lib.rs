@@ -1,1 +1,4 @@
 //! tbd
+#![deny(unsafe_code)]
+mod disk;
+mod engine;

@@ -1,0 +1,221 @@
+//! Tables in a Sanakirja file. The only file of this crate with `unsafe`.
+//!
+//! Found by reading and running Sanakirja 2.0.0-beta.3, and kept out of everybody else's way here:
+//! - The lock of its writer is released twice (by `commit` and by the drop after it), and a page that is free in a newer
+//!   version counts as free for an older one that has no free page behind it. So a commit excludes every snapshot
+//!   ([`SanakirjaEngine::gate`]): no reader is ever older than the last commit, and two versions suffice.
+//! - `get` answers the first key at least as great: keys are compared. `put` adds a second value: the old one is deleted
+//!   first. `rev_iter` may begin one row too high: such rows are skipped.
+//! - Damage to a page shows as a panic as often as an error; panics become [`StorageError::Corrupt`].
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ize_core::storage::{Result, StorageError};
+use parking_lot::{RwLock, RwLockReadGuard};
+use sanakirja::btree::{self, UDb};
+use sanakirja::{Commit, Env, MutTxn, RootDb, RootPageMut, Txn};
+
+use super::{ApplyError, Changes, Engine, Snapshot, Step, Table, Visit};
+use crate::disk;
+
+type Rows = UDb<[u8], [u8]>;
+
+/// How many versions the file keeps: the committed one and the next.
+const VERSIONS: usize = 2;
+/// Bytes of a new file.
+const BYTES_FIRST: u64 = 1 << 20;
+const PAGE_BYTES: u64 = 4096;
+const FORMAT: u16 = 3;
+
+/// An engine on one Sanakirja file.
+///
+/// The caller holds the store's lock: the file is open once in one process.
+pub(crate) struct SanakirjaEngine {
+    env: Arc<Env>,
+    path: PathBuf,
+    /// Held for reading by snapshots, for writing during a commit.
+    gate: RwLock<()>,
+}
+
+impl SanakirjaEngine {
+    /// Makes a new file with empty tables. The caller gives it its final name.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let engine = Self::map(path)?;
+        let begun = Env::mut_txn_begin(engine.env.clone()).and_then(|mut txn| {
+            for table in Table::ALL {
+                // SAFETY: `txn` is a live transaction of the environment that was just made.
+                let rows: Rows = unsafe { btree::create_db_(&mut txn)? };
+                txn.set_root(table.number(), rows.db.into());
+            }
+            txn.commit()
+        });
+        begun.map_err(|error| failed("creation of the index", error))?;
+        Ok(engine)
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if it is not a whole Sanakirja file with our tables.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        check_header(path)?;
+        let engine = guarded(|| Self::map(path))?;
+        engine.snapshot()?;
+        Ok(engine)
+    }
+
+    fn map(path: &Path) -> Result<Self> {
+        // SAFETY: the store's lock on its folder keeps any other environment away from this file, in this process and
+        // in others.
+        let env = unsafe { Env::new_nolock(path, BYTES_FIRST, VERSIONS) };
+        let env = env.map_err(|error| failed("opening the index", error))?;
+        Ok(Self { env: Arc::new(env), path: path.to_owned(), gate: RwLock::new(()) })
+    }
+}
+
+/// Refuses files that Sanakirja would take for whole and then read beyond their end.
+fn check_header(path: &Path) -> Result<()> {
+    let mut file = File::open(path).map_err(|error| disk::failed("opening the index", error))?;
+    let bytes = file.metadata().map_err(|error| disk::failed("opening the index", error))?.len();
+    let mut pages = [0u8; 4096 * VERSIONS];
+    file.read_exact(&mut pages).map_err(|_| damaged("the file is too short"))?;
+    let sound = pages.chunks(4096).all(|page| {
+        let version = u16::from_le_bytes([page[0], page[1]]);
+        let length = u64::from_le_bytes(page[8..16].try_into().expect("the slice has 8 bytes"));
+        version == FORMAT
+            && usize::from(page[2]) < VERSIONS
+            && usize::from(page[3]) == VERSIONS
+            && length <= bytes
+            && length % PAGE_BYTES == 0
+    });
+    if sound { Ok(()) } else { Err(damaged("its first pages are damaged")) }
+}
+
+impl Engine for SanakirjaEngine {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
+        guarded(|| {
+            let gate = self.gate.read();
+            let txn = Env::txn_begin(self.env.clone()).map_err(|error| failed("opening the index", error))?;
+            let tables = open_tables(&txn)?;
+            Ok(Box::new(SanakirjaSnapshot { tables, txn, _gate: gate }) as Box<dyn Snapshot + '_>)
+        })
+    }
+
+    fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
+        let txn = guarded(|| {
+            let txn = Env::mut_txn_begin(self.env.clone()).map_err(|error| failed("a change of the index", error))?;
+            put_all(txn, changes)
+        })?;
+        barrier()?;
+        let _gate = self.gate.write();
+        guarded(|| txn.commit().map_err(|error| failed("commit of the index", error))).map_err(ApplyError::Unknown)
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        disk::bytes_of(&self.path)
+    }
+}
+
+fn put_all(mut txn: MutTxn<Arc<Env>>, changes: &Changes) -> Result<MutTxn<Arc<Env>>> {
+    let action = "a change of the index";
+    for table in Table::ALL {
+        let mut changed = changes.rows(table).peekable();
+        if changed.peek().is_none() {
+            continue;
+        }
+        let mut rows = root_of(&txn, table)?;
+        for (key, value) in changed {
+            if table.is_mutable() {
+                btree::del(&mut txn, &mut rows, key, None).map_err(|error| failed(action, error))?;
+            }
+            if let Some(value) = value {
+                btree::put(&mut txn, &mut rows, key, value).map_err(|error| failed(action, error))?;
+            }
+        }
+        txn.set_root(table.number(), rows.db.into());
+    }
+    Ok(txn)
+}
+
+fn open_tables(txn: &Txn<Arc<Env>>) -> Result<Vec<Rows>> {
+    Table::ALL.into_iter().map(|table| root_of(txn, table)).collect()
+}
+
+fn root_of(txn: &impl RootDb, table: Table) -> Result<Rows> {
+    txn.root_db(table.number()).ok_or_else(|| damaged("a table is missing"))
+}
+
+struct SanakirjaSnapshot<'a> {
+    tables: Vec<Rows>,
+    // Dropped before the gate opens.
+    txn: Txn<Arc<Env>>,
+    _gate: RwLockReadGuard<'a, ()>,
+}
+
+impl SanakirjaSnapshot<'_> {
+    fn rows(&self, table: Table) -> &Rows {
+        &self.tables[table.number()]
+    }
+}
+
+impl Snapshot for SanakirjaSnapshot<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        guarded(|| {
+            let found = btree::get(&self.txn, self.rows(table), key, None);
+            let found = found.map_err(|error| failed("reading the index", error))?;
+            Ok(found.filter(|(found, _)| *found == key).map(|(_, value)| value.to_vec()))
+        })
+    }
+
+    fn scan(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
+        let mut rows = guarded(|| {
+            btree::iter(&self.txn, self.rows(table), Some((from, None)))
+                .map_err(|error| failed("reading the index", error))
+        })?;
+        while let Some(row) = guarded(|| Ok(rows.next()))? {
+            let (key, value) = row.map_err(|error| failed("reading the index", error))?;
+            if key >= from && visit(key, value)? == Step::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_back(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
+        let mut rows = guarded(|| {
+            btree::rev_iter(&self.txn, self.rows(table), Some((from, None)))
+                .map_err(|error| failed("reading the index", error))
+        })?;
+        while let Some(row) = guarded(|| Ok(rows.next()))? {
+            let (key, value) = row.map_err(|error| failed("reading the index", error))?;
+            if key <= from && visit(key, value)? == Step::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a call into Sanakirja; a panic there means that a page makes no sense.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the call leaves behind is dropped with the transaction, or not used again.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damaged("a page of it makes no sense")))
+}
+
+fn damaged(why: &str) -> StorageError {
+    StorageError::Corrupt(format!("the index: {why}; 'repair' rebuilds it from the packs"))
+}
+
+fn failed(action: &str, error: sanakirja::Error) -> StorageError {
+    match error {
+        sanakirja::Error::IO(error) => disk::failed(action, error),
+        sanakirja::Error::Corrupt(at) => damaged(&format!("a reference to page {at} leads nowhere")),
+        sanakirja::Error::VersionMismatch | sanakirja::Error::CRC(_) => damaged("its first pages are damaged"),
+        error => StorageError::backend(action, error),
+    }
+}
