@@ -1,0 +1,117 @@
+//! A change of the index in the making.
+
+use ize_core::model::{OpId, Timestamp};
+use ize_core::storage::{Result, StorageError};
+
+use super::{Checked, Rows, Sums, bad_row, key, row_hash, seal, unseal};
+use crate::engine::{Changes, Snapshot, Step, Table};
+
+/// Changes on top of a snapshot. Reads see both.
+pub(crate) struct Draft<'a> {
+    snapshot: &'a dyn Snapshot,
+    changes: Changes,
+    sums: Sums,
+    newest_time: Option<Option<(Timestamp, OpId)>>,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins a change; `sums` are those of the snapshot.
+    pub(crate) fn new(snapshot: &'a dyn Snapshot, sums: Sums) -> Self {
+        Self { snapshot, changes: Changes::default(), sums, newest_time: None }
+    }
+
+    /// Returns the changes and what the tables then add up to.
+    pub(crate) fn finish(self) -> (Changes, Sums) {
+        (self.changes, self.sums)
+    }
+
+    /// Returns how many rows are changed.
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Sets a row. One of a table that is not mutable must be new, or of this draft.
+    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, payload: Vec<u8>) -> Result<()> {
+        let value = seal(table, &key, payload);
+        if key.len() + value.len() > table.entry_bytes_max() {
+            let bytes = key.len() + value.len();
+            return Err(StorageError::Invalid(format!("a row of {} would have {bytes} bytes", table.name())));
+        }
+        self.forget(table, &key)?;
+        self.add(table, row_hash(&key, &value));
+        self.changes.set(table, key, Some(value));
+        Ok(())
+    }
+
+    /// Removes a row of a mutable table.
+    pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<()> {
+        self.forget(table, &key)?;
+        self.changes.set(table, key, None);
+        Ok(())
+    }
+
+    /// Takes what a row was out of the sum.
+    fn forget(&mut self, table: Table, key: &[u8]) -> Result<()> {
+        let old = match self.changes.get(table, key) {
+            Some(old) => old.map(|value| row_hash(key, value)),
+            None if table.is_mutable() => self.snapshot.get(table, key)?.map(|value| row_hash(key, &value)),
+            None => None,
+        };
+        self.add(table, old.map_or(0, u64::wrapping_neg));
+        Ok(())
+    }
+
+    fn add(&mut self, table: Table, hash: u64) {
+        let sum = &mut self.sums[table.number()];
+        *sum = sum.wrapping_add(hash);
+    }
+
+    /// Enters an operation's time: those that it precedes are passed over from now on.
+    pub(crate) fn put_time(&mut self, time: Timestamp, op: OpId) -> Result<()> {
+        let mut newest = match self.newest_time {
+            Some(known) => known,
+            None => self.last_time()?,
+        };
+        while let Some(later) = newest.filter(|(newest, _)| *newest >= time) {
+            self.remove(Table::Timestamps, key::time(later.0, later.1).to_vec())?;
+            newest = self.last_time()?;
+        }
+        self.newest_time = Some(Some((time, op)));
+        self.put(Table::Timestamps, key::time(time, op).to_vec(), Vec::new())
+    }
+
+    fn last_time(&self) -> Result<Option<(Timestamp, OpId)>> {
+        let table = Table::Timestamps;
+        let end = [255; 24];
+        let mut stored = None;
+        self.snapshot.scan_back(table, &end, &mut |key, _| {
+            let is_removed = self.changes.get(table, key) == Some(None);
+            stored = Some(key.to_vec()).filter(|_| !is_removed);
+            Ok(if is_removed { Step::Next } else { Step::Stop })
+        })?;
+        let drafted = self.changes.rows_back(table, &end).find(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let Some(last) = drafted.max(stored.as_deref()) else { return Ok(None) };
+        key::split_time(last).map(Some).ok_or_else(|| bad_row(table, last))
+    }
+}
+
+impl Rows for Draft<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.changes.get(table, key) {
+            Some(drafted) => drafted.map(|value| unseal(table, key, value).map(<[u8]>::to_vec)).transpose(),
+            None => Checked(self.snapshot).get(table, key),
+        }
+    }
+
+    /// For tables that are not mutable: what is drafted there is never a removal.
+    fn first_from(&self, table: Table, from: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let stored = Checked(self.snapshot).first_from(table, from)?;
+        let drafted = self.changes.rows_from(table, from).find_map(|(key, value)| Some((key, value?)));
+        match (drafted, stored) {
+            (Some((key, value)), stored) if stored.as_ref().is_none_or(|(stored, _)| key <= stored.as_slice()) => {
+                Ok(Some((key.to_vec(), unseal(table, key, value)?.to_vec())))
+            }
+            (_, stored) => Ok(stored),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Reading packs into an index: after a crash the last commits, for a rebuild everything.
+
+use ize_core::model::OpId;
+use ize_core::storage::{Finding, Result, Severity, StorageError};
+
+use crate::apply::{Apply, Derive, decode_origin, head_after, set_ref};
+use crate::batch::{Derived, StoredBatch, StoredOp, decode, decode_ref};
+use crate::cell::Chunk;
+use crate::commit::logged;
+use crate::content::{ChunkRecord, Chunks, PackedChunks, encode_chunk, find};
+use crate::engine::{ApplyError, Engine, Snapshot, Table, Step};
+use crate::index::{Branches, Checked, Draft, OpRow, State, bad_row};
+use crate::pack::{Kind, Packs, Place, Position, Record, Scanned};
+
+/// So many changed rows are applied at once.
+const ROWS_MAX: usize = 200_000;
+
+/// Reads packs into an index.
+pub(crate) struct Replay<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) packs: &'a Packs,
+    pub(crate) chunks: &'a PackedChunks,
+    /// Hears about what is damaged. Damage does not end a replay.
+    pub(crate) report: &'a mut dyn FnMut(Finding),
+}
+
+/// What a replay knows while it goes on.
+struct Progress {
+    state: State,
+    branches: Branches,
+}
+
+impl Replay<'_> {
+    /// Reads everything after `state`, which is the index's, and returns the index's state then.
+    pub(crate) fn run(&mut self, state: State) -> Result<State> {
+        let mut progress = Progress { state, branches: load_branches(&*self.engine.snapshot()?)? };
+        let first = state.position.pack;
+        for number in self.packs.numbers().into_iter().filter(|number| *number >= first) {
+            let from = if number == first { state.position.offset } else { 0 };
+            let mut scanner = self.packs.scan(number, from)?;
+            let mut is_more = true;
+            while is_more {
+                is_more = self.round(&mut scanner, &mut progress)?;
+            }
+        }
+        Ok(progress.state)
+    }
+
+    /// Applies one set of changes. Tells whether the pack has more.
+    fn round(&mut self, scanner: &mut crate::pack::Scanner, progress: &mut Progress) -> Result<bool> {
+        let engine = self.engine;
+        let snapshot = engine.snapshot()?;
+        let mut draft = Draft::new(&*snapshot, progress.state.sums);
+        let mut is_more = true;
+        while is_more && draft.len() < ROWS_MAX {
+            match scanner.next()? {
+                Some(Scanned::Record(record)) => self.record(&record, &mut draft, progress)?,
+                Some(Scanned::Damage(place)) => {
+                    self.lost(format!("{} bytes at {place} are damaged", place.len));
+                    progress.state.position = Position { pack: place.pack, offset: place.end() };
+                }
+                None => is_more = false,
+            }
+        }
+        let (mut changes, sums) = draft.finish();
+        progress.state.sums = sums;
+        progress.state.save(&mut changes);
+        drop(snapshot);
+        engine.apply(&changes, &mut || Ok(())).map_err(|error| match error {
+            ApplyError::Refused(error) | ApplyError::Unknown(error) => error,
+        })?;
+        Ok(is_more)
+    }
+
+    fn lost(&mut self, what: String) {
+        (self.report)(Finding { severity: Severity::Lost, what });
+    }
+
+    fn record(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
+        match record.kind {
+            Kind::Chunk | Kind::ZstdChunk => {
+                let parsed = ChunkRecord::parse(record)?;
+                if find(draft, &parsed.hash)?.is_none() {
+                    draft.put(Table::Content, parsed.hash.as_bytes().to_vec(), encode_chunk(parsed.chunk))?;
+                }
+            }
+            Kind::Batch => self.batch(record, draft, progress)?,
+            Kind::Ref => {
+                let (name, target) = decode_ref(record)?;
+                set_ref(draft, &name, target.as_ref())?;
+                if let Some(ize_core::storage::RefTarget::Branch { id, parent, base }) = target {
+                    progress.branches.insert(id, crate::index::Origin { parent, base });
+                }
+            }
+        }
+        progress.state.position = Position { pack: record.place.pack, offset: record.place.end() };
+        Ok(())
+    }
+
+    fn batch(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
+        let StoredBatch { ops, tail } = decode(record)?;
+        let mut recorded = Recorded { derived: tail.derived.into_iter().collect(), chunks: self.chunks };
+        for stored in &ops {
+            let due = progress.state.head.op.next();
+            if stored.op.id != due {
+                self.lost(format!("operations {due} to {} are missing", stored.op.id.prev()));
+            }
+            let chunks = self.data(draft, stored)?;
+            let mut apply = Apply { draft, branches: &progress.branches, derive: &mut recorded };
+            match apply.op(&stored.op, &chunks) {
+                // Where earlier operations were lost, later ones may not fit the tree.
+                Err(StorageError::Invalid(why)) => self.lost(why),
+                applied => applied?,
+            }
+            let row = OpRow { branch: stored.op.branch, place: stored.place };
+            Apply { draft, branches: &progress.branches, derive: &mut recorded }.enter(&stored.op, row)?;
+            progress.state.head = head_after(progress.state.head, &stored.op);
+        }
+        for (at, landmark) in tail.landmarks {
+            match logged(draft, self.packs, at) {
+                Ok((op, row)) => {
+                    Apply { draft, branches: &progress.branches, derive: &mut recorded }.mark(&op, landmark, row)?;
+                }
+                Err(StorageError::Invalid(why)) => self.lost(why),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the chunks of an operation's data.
+    fn data(&mut self, draft: &Draft<'_>, stored: &StoredOp) -> Result<Vec<Chunk>> {
+        let hashes = stored.data.chunks();
+        let mut chunks = Vec::with_capacity(hashes.len());
+        let mut lens = chunk_lens(stored);
+        for hash in hashes {
+            let len = lens.next().unwrap_or(0);
+            let chunk = find(draft, hash)?;
+            if chunk.is_none() {
+                let (op, what) = (stored.op.id, &stored.op.op_type);
+                self.lost(format!("{len} bytes of {op} ({what}) on {} are lost", stored.op.op_type.file()));
+            }
+            chunks.push(chunk.unwrap_or(Chunk { place: Place::LOST, len }));
+        }
+        Ok(chunks)
+    }
+}
+
+/// Returns how long the chunks of an operation's data are.
+fn chunk_lens(stored: &StoredOp) -> impl Iterator<Item = u32> + use<> {
+    let offset = stored.op.effects().find_map(|effect| match effect {
+        ize_core::model::Effect::Write { offset, .. } => Some(offset),
+        _ => None,
+    });
+    crate::cell::split(offset.unwrap_or(0), stored.op.data.size()).map(|(_, start, end)| end - start)
+}
+
+/// The chunks that were made when a batch was committed.
+struct Recorded<'a> {
+    derived: std::collections::VecDeque<Derived>,
+    chunks: &'a PackedChunks,
+}
+
+impl Derive for Recorded<'_> {
+    fn derive(
+        &mut self,
+        draft: &mut Draft<'_>,
+        op: OpId,
+        _: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
+    ) -> Result<Chunk> {
+        while self.derived.front().is_some_and(|derived| derived.op < op) {
+            self.derived.pop_front();
+        }
+        let hash = self.derived.pop_front_if(|derived| derived.op == op).map(|derived| derived.hash);
+        let known = hash.map(|hash| find(draft, &hash)).transpose()?.flatten();
+        Ok(known.unwrap_or(Chunk { place: Place::LOST, len: 0 }))
+    }
+
+    fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {
+        self.chunks.chunk(chunk.place)
+    }
+}
+
+/// Reads all branches.
+pub(crate) fn load_branches(snapshot: &dyn Snapshot) -> Result<Branches> {
+    let mut branches = Branches::default();
+    Checked(snapshot).scan(Table::Branches, &[0], &mut |key, value| {
+        let id = key.try_into().map(u32::from_be_bytes).ok();
+        let known = id.zip(decode_origin(value)).ok_or_else(|| bad_row(Table::Branches, key))?;
+        branches.insert(ize_core::model::BranchId::new(known.0), known.1);
+        Ok(Step::Next)
+    })?;
+    Ok(branches)
+}
+
+/// Finds where the packs end for good, given how far the index is. What follows belongs to a commit that never
+/// returned, and is to be cut off.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] if more than one commit follows damage: then it is not the end of an unfinished commit.
+pub(crate) fn find_end(packs: &Packs, known: Position) -> Result<Position> {
+    if known.pack > 0 && packs.len(known.pack)? < known.offset {
+        let Position { pack, offset } = known;
+        return Err(StorageError::Corrupt(format!("pack {pack:08} ends before byte {offset}, which the index refers to")));
+    }
+    let (mut end, mut commits, mut damage) = (known, 0, None);
+    for number in packs.numbers().into_iter().filter(|number| *number >= known.pack) {
+        let from = if number == known.pack { known.offset } else { 0 };
+        if !packs.has_header(number) {
+            damage = damage.or(Some(Place { pack: number, offset: 0, len: 0 }));
+        }
+        let mut scanner = packs.scan(number, from)?;
+        while let Some(scanned) = scanner.next()? {
+            match scanned {
+                Scanned::Damage(place) => damage = damage.or(Some(place)),
+                Scanned::Record(record) if record.kind.is_chunk() => {}
+                Scanned::Record(record) => {
+                    commits += 1;
+                    if damage.is_none() {
+                        end = Position { pack: record.place.pack, offset: record.place.end() };
+                    }
+                }
+            }
+        }
+    }
+    match damage {
+        Some(place) if commits > 1 => {
+            Err(StorageError::Corrupt(format!("{place} is damaged, and commits follow; 'repair' saves what it can")))
+        }
+        _ => Ok(end),
+    }
+}
