@@ -75,7 +75,8 @@ pub(crate) fn encode_chunk(chunk: Chunk) -> Vec<u8> {
     value
 }
 
-fn decode_chunk(value: &[u8]) -> Option<Chunk> {
+/// Decodes a row of `content`.
+pub(crate) fn decode_chunk(value: &[u8]) -> Option<Chunk> {
     let (place, len) = value.split_first_chunk::<{ Place::BYTES }>()?;
     Some(Chunk { place: Place::decode(*place), len: u32::from_be_bytes(len.try_into().ok()?) })
 }

@@ -1,4 +1,25 @@
-//! tbd
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+
+mod apply;
+mod batch;
+mod cell;
+mod commit;
+mod content;
 mod disk;
 mod engine;
+mod index;
+mod layout;
+mod limit;
+mod options;
+mod pack;
+mod query;
+mod replay;
+mod store;
+mod verify;
+
+pub use options::{Engine, StoreOptions, UnknownEngine};
+pub use store::Store;
+
+/// The version of the format on disk that this crate writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;

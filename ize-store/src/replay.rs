@@ -203,7 +203,7 @@ pub(crate) fn find_end(packs: &Packs, known: Position) -> Result<Position> {
         let Position { pack, offset } = known;
         return Err(StorageError::Corrupt(format!("pack {pack:08} ends before byte {offset}, which the index refers to")));
     }
-    let (mut end, mut commits, mut damage) = (known, 0, None);
+    let (mut end, mut commits, mut commits_behind, mut damage) = (known, 0, 0, None);
     for number in packs.numbers().into_iter().filter(|number| *number >= known.pack) {
         let from = if number == known.pack { known.offset } else { 0 };
         if !packs.has_header(number) {
@@ -216,7 +216,9 @@ pub(crate) fn find_end(packs: &Packs, known: Position) -> Result<Position> {
                 Scanned::Record(record) if record.kind.is_chunk() => {}
                 Scanned::Record(record) => {
                     commits += 1;
-                    if damage.is_none() {
+                    if damage.is_some() {
+                        commits_behind += 1;
+                    } else {
                         end = Position { pack: record.place.pack, offset: record.place.end() };
                     }
                 }
@@ -224,7 +226,7 @@ pub(crate) fn find_end(packs: &Packs, known: Position) -> Result<Position> {
         }
     }
     match damage {
-        Some(place) if commits > 1 => {
+        Some(place) if commits > 1 && commits_behind > 0 => {
             Err(StorageError::Corrupt(format!("{place} is damaged, and commits follow; 'repair' saves what it can")))
         }
         _ => Ok(end),

@@ -3,7 +3,7 @@
 use ize_core::model::{FileId, OpCode};
 use ize_core::storage::{Result, StorageError};
 
-use super::{Apply, Derive};
+use super::Apply;
 use crate::cell::{CELL_BYTES, Cell, Chunk, PIECES_MAX, Piece, SPILLED_MAX, split};
 use crate::content::{copy_out, encode_chunk};
 use crate::engine::Table;

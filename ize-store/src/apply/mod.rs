@@ -3,6 +3,9 @@
 mod content;
 mod names;
 
+pub(crate) use content::decode_cell;
+pub(crate) use names::{DirentRow, dirent};
+
 use std::collections::HashMap;
 
 use ize_core::model::{Effect, FileId, FileMetadata, Landmark, OpCode, OpId, View};

@@ -25,6 +25,11 @@ impl<'a> Draft<'a> {
         (self.changes, self.sums)
     }
 
+    /// Returns the snapshot below.
+    pub(crate) fn snapshot(&self) -> &'a dyn Snapshot {
+        self.snapshot
+    }
+
     /// Returns how many rows are changed.
     pub(crate) fn len(&self) -> usize {
         self.changes.len()

@@ -1,0 +1,115 @@
+//! Checking and rebuilding.
+
+use ize_core::storage::{Finding, Result, Severity, StorageError};
+
+use crate::content::{ChunkRecord, PackedChunks};
+use crate::engine::{self, Snapshot, Step, Table};
+use crate::index::{State, Sums, row_hash, unseal};
+use crate::pack::{Packs, Scanned};
+use crate::replay::Replay;
+
+/// Fills an empty index from the packs.
+pub(crate) fn rebuild(
+    index: &dyn engine::Engine,
+    packs: &Packs,
+    chunks: &PackedChunks,
+    report: &mut dyn FnMut(Finding),
+) -> Result<State> {
+    for number in packs.numbers().into_iter().filter(|number| !packs.has_header(*number)) {
+        report(Finding { severity: Severity::Lost, what: format!("pack {number:08} does not begin with its header") });
+    }
+    Replay { engine: index, packs, chunks, report }.run(State::EMPTY)
+}
+
+/// Tells whether every table of an index adds up to what it should.
+pub(crate) fn is_index_whole(index: &dyn engine::Engine) -> Result<bool> {
+    let snapshot = index.snapshot()?;
+    let counted = State::load(&*snapshot).and_then(|state| Ok(sums_of(&*snapshot)? == state.sums));
+    match counted {
+        Ok(is_whole) => Ok(is_whole),
+        Err(StorageError::Corrupt(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds up every table.
+fn sums_of(snapshot: &dyn Snapshot) -> Result<Sums> {
+    let mut sums = State::EMPTY.sums;
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Meta) {
+        sums[table.number()] = sum_of(snapshot, table)?;
+    }
+    Ok(sums)
+}
+
+fn sum_of(snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
+    let mut sum = 0u64;
+    let mut last: Option<Vec<u8>> = None;
+    snapshot.scan(table, &[0], &mut |key, value| {
+        unseal(table, key, value)?;
+        if last.as_deref().is_some_and(|last| last >= key) {
+            return Err(StorageError::Corrupt(format!("the rows of the index's table {} are out of order", table.name())));
+        }
+        last = Some(key.to_vec());
+        sum = sum.wrapping_add(row_hash(key, value));
+        Ok(Step::Next)
+    })?;
+    Ok(sum)
+}
+
+/// Reads everything and reports what is wrong. `rebuild` makes a second index and returns its state.
+pub(crate) fn verify(
+    index: &dyn engine::Engine,
+    packs: &Packs,
+    state: &State,
+    report: &mut dyn FnMut(Finding),
+    rebuild: &dyn Fn(&State) -> Result<State>,
+) -> Result<()> {
+    verify_packs(packs, report)?;
+    let mut is_whole = true;
+    let mut repairable = |what: String| {
+        is_whole = false;
+        report(Finding { severity: Severity::Repairable, what });
+    };
+    let snapshot = index.snapshot()?;
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Meta) {
+        match sum_of(&*snapshot, table) {
+            Ok(sum) if sum == state.sums[table.number()] => {}
+            Ok(_) => repairable(format!("the index's table {} does not add up", table.name())),
+            Err(StorageError::Corrupt(what)) => repairable(what),
+            Err(error) => return Err(error),
+        }
+    }
+    drop(snapshot);
+    let rebuilt = rebuild(state)?;
+    for table in Table::ALL.into_iter().filter(|table| rebuilt.sums[table.number()] != state.sums[table.number()]) {
+        repairable(format!("the index's table {} is not what the packs say", table.name()));
+    }
+    if rebuilt.head != state.head {
+        repairable(format!("the index is at {}, the packs at {}", state.head.op, rebuilt.head.op));
+    }
+    Ok(())
+}
+
+/// Reads every record, and every content.
+fn verify_packs(packs: &Packs, report: &mut dyn FnMut(Finding)) -> Result<()> {
+    let mut lost = |what: String| report(Finding { severity: Severity::Lost, what });
+    for number in packs.numbers() {
+        if !packs.has_header(number) {
+            lost(format!("pack {number:08} does not begin with its header"));
+        }
+        let mut scanner = packs.scan(number, 0)?;
+        while let Some(scanned) = scanner.next()? {
+            match scanned {
+                Scanned::Damage(place) => lost(format!("{} bytes at {place} are damaged", place.len)),
+                Scanned::Record(record) if record.kind.is_chunk() => {
+                    let content = ChunkRecord::parse(&record).and_then(|chunk| chunk.content());
+                    if let Err(error) = content {
+                        lost(error.to_string());
+                    }
+                }
+                Scanned::Record(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
