@@ -65,18 +65,8 @@ pub(crate) struct Tail {
     pub(crate) derived: Vec<Derived>,
 }
 
-type Fields = (
-    OpId,
-    OpId,
-    BranchId,
-    Timestamp,
-    OpType,
-    StoredData,
-    Vec<Touched>,
-    Actor,
-    Option<Landmark>,
-    Option<OpId>,
-);
+type Fields =
+    (OpId, OpId, BranchId, Timestamp, OpType, StoredData, Vec<Touched>, Actor, Option<Landmark>, Option<OpId>);
 
 /// Operations being encoded.
 #[derive(Debug, Default)]
@@ -142,7 +132,8 @@ pub(crate) struct StoredBatch {
 
 /// Decodes a batch record.
 pub(crate) fn decode(record: &Record) -> Result<StoredBatch> {
-    decode_parts(record).ok_or_else(|| StorageError::Corrupt(format!("the batch at {} cannot be decoded", record.place)))
+    decode_parts(record)
+        .ok_or_else(|| StorageError::Corrupt(format!("the batch at {} cannot be decoded", record.place)))
 }
 
 fn decode_parts(record: &Record) -> Option<StoredBatch> {
@@ -172,8 +163,7 @@ pub(crate) fn decode_op(place: Place, bytes: &[u8]) -> Result<StoredOp> {
     let fields = fields.ok_or_else(|| StorageError::Corrupt(format!("the operation at {place} fails its check")))?;
     let (id, last_id, branch, timestamp, op_type, data, touched, actor, landmark, parent) = fields;
     let actor = Arc::new(actor);
-    let op =
-        OpCode { id, last_id, branch, timestamp, op_type, data: data.to_data(), touched, actor, landmark, parent };
+    let op = OpCode { id, last_id, branch, timestamp, op_type, data: data.to_data(), touched, actor, landmark, parent };
     Ok(StoredOp { op, data, place })
 }
 

@@ -7,8 +7,8 @@ use crate::apply::{Apply, Derive, head_after};
 use crate::batch::{Derived, Encoder, StoredData, Tail, decode_op};
 use crate::cell::{Chunk, split};
 use crate::content::{ChunkWriter, Chunks};
-use crate::index::{Branches, Draft, OpRow, Rows, bad_row, key};
 use crate::engine::Table;
+use crate::index::{Branches, Draft, OpRow, Rows, bad_row, key};
 use crate::limit;
 use crate::pack::{Kind, Packs};
 
@@ -95,9 +95,9 @@ impl Commit<'_, '_> {
 
 /// Finds an operation of the log by its `last_id`.
 pub(crate) fn logged(rows: &impl Rows, packs: &Packs, at: OpId) -> Result<(OpCode, OpRow)> {
-    let value = rows.get(Table::Ops, &key::op(at))?.ok_or_else(|| {
-        StorageError::Invalid(format!("no operation ends at {at}, so it cannot be a landmark"))
-    })?;
+    let value = rows
+        .get(Table::Ops, &key::op(at))?
+        .ok_or_else(|| StorageError::Invalid(format!("no operation ends at {at}, so it cannot be a landmark")))?;
     let row = OpRow::decode(&value).ok_or_else(|| bad_row(Table::Ops, &key::op(at)))?;
     Ok((decode_op(row.place, &packs.read(row.place)?)?.op, row))
 }

@@ -8,7 +8,7 @@ use crate::batch::{Derived, StoredBatch, StoredOp, decode, decode_ref};
 use crate::cell::Chunk;
 use crate::commit::logged;
 use crate::content::{ChunkRecord, Chunks, PackedChunks, encode_chunk, find};
-use crate::engine::{ApplyError, Engine, Snapshot, Table, Step};
+use crate::engine::{ApplyError, Engine, Snapshot, Step, Table};
 use crate::index::{Branches, Checked, Draft, OpRow, State, bad_row};
 use crate::pack::{Kind, Packs, Place, Position, Record, Scanned};
 
@@ -171,7 +171,8 @@ impl Derive for Recorded<'_> {
         while self.derived.front().is_some_and(|derived| derived.op < op) {
             self.derived.pop_front();
         }
-        let hash = self.derived.pop_front_if(|derived| derived.op == op).map(|derived| derived.hash);
+        let due = self.derived.front().is_some_and(|derived| derived.op == op);
+        let hash = if due { self.derived.pop_front().map(|derived| derived.hash) } else { None };
         let known = hash.map(|hash| find(draft, &hash)).transpose()?.flatten();
         Ok(known.unwrap_or(Chunk { place: Place::LOST, len: 0 }))
     }
@@ -201,7 +202,9 @@ pub(crate) fn load_branches(snapshot: &dyn Snapshot) -> Result<Branches> {
 pub(crate) fn find_end(packs: &Packs, known: Position) -> Result<Position> {
     if known.pack > 0 && packs.len(known.pack)? < known.offset {
         let Position { pack, offset } = known;
-        return Err(StorageError::Corrupt(format!("pack {pack:08} ends before byte {offset}, which the index refers to")));
+        return Err(StorageError::Corrupt(format!(
+            "pack {pack:08} ends before byte {offset}, which the index refers to"
+        )));
     }
     let (mut end, mut commits, mut commits_behind, mut damage) = (known, 0, 0, None);
     for number in packs.numbers().into_iter().filter(|number| *number >= known.pack) {

@@ -97,11 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// If the packs cannot be read, or the index cannot be written. The index is then as it was.
-    pub fn rebuild_index(
-        dir: impl AsRef<Path>,
-        options: &StoreOptions,
-        report: &mut dyn FnMut(Finding),
-    ) -> Result<()> {
+    pub fn rebuild_index(dir: impl AsRef<Path>, options: &StoreOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let (layout, engine) = Layout::open(dir.as_ref())?;
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());

@@ -47,7 +47,10 @@ fn sum_of(snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
     snapshot.scan(table, &[0], &mut |key, value| {
         unseal(table, key, value)?;
         if last.as_deref().is_some_and(|last| last >= key) {
-            return Err(StorageError::Corrupt(format!("the rows of the index's table {} are out of order", table.name())));
+            return Err(StorageError::Corrupt(format!(
+                "the rows of the index's table {} are out of order",
+                table.name()
+            )));
         }
         last = Some(key.to_vec());
         sum = sum.wrapping_add(row_hash(key, value));

@@ -38,11 +38,7 @@ fn decode_extents(value: &[u8]) -> Option<Extents> {
 }
 
 /// Decodes a value of `extents`. `list` reads the chunk of a list that is too long for the index.
-pub(crate) fn decode_cell(
-    key: &[u8],
-    value: &[u8],
-    list: impl FnOnce(Chunk) -> Result<bytes::Bytes>,
-) -> Result<Cell> {
+pub(crate) fn decode_cell(key: &[u8], value: &[u8], list: impl FnOnce(Chunk) -> Result<bytes::Bytes>) -> Result<Cell> {
     let bad = || bad_row(Table::Extents, key);
     match decode_extents(value).ok_or_else(bad)? {
         Extents::Pieces(cell) => Ok(cell),
@@ -80,14 +76,7 @@ impl Apply<'_, '_> {
         Ok(end.min(size))
     }
 
-    pub(super) fn zero(
-        &mut self,
-        op: &OpCode,
-        lineage: &Lineage,
-        file: FileId,
-        offset: u64,
-        size: u64,
-    ) -> Result<u64> {
+    pub(super) fn zero(&mut self, op: &OpCode, lineage: &Lineage, file: FileId, offset: u64, size: u64) -> Result<u64> {
         let end = self.content_end(op, lineage, file)?;
         self.clear(op, lineage, file, offset, size.min(end.saturating_sub(offset)))?;
         Ok(end)

@@ -36,12 +36,6 @@ impl Engine for MemoryEngine {
         }
         Ok(())
     }
-
-    fn bytes(&self) -> Result<u64> {
-        let tables = self.tables.read();
-        let rows = tables.iter().flatten();
-        Ok(rows.map(|(key, value)| (key.len() + value.len()) as u64).sum())
-    }
 }
 
 struct MemorySnapshot<'a> {

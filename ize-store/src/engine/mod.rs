@@ -143,9 +143,6 @@ pub(crate) trait Engine: Send + Sync {
     /// changes become durable. An error before or of the barrier leaves everything as it was; one after it is told by
     /// [`ApplyError::Unknown`].
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError>;
-
-    /// Returns how many bytes the engine takes on disk, or in memory.
-    fn bytes(&self) -> Result<u64>;
 }
 
 /// Why changes were not applied.

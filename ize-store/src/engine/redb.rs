@@ -1,6 +1,6 @@
 //! Tables in a redb file (feature `redb`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ize_core::storage::{Result, StorageError};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
@@ -13,7 +13,6 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// An engine on one redb file.
 pub(crate) struct RedbEngine {
     database: Database,
-    path: PathBuf,
 }
 
 const fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -24,7 +23,7 @@ impl RedbEngine {
     /// Makes a new file with empty tables. The caller gives it its final name.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let database = Database::create(path).map_err(|error| failed("creation of the index", error))?;
-        let engine = Self { database, path: path.to_owned() };
+        let engine = Self { database };
         let transaction = engine.database.begin_write().map_err(|error| failed("creation of the index", error))?;
         for table in Table::ALL {
             transaction.open_table(definition(table)).map_err(|error| failed("creation of the index", error))?;
@@ -39,7 +38,7 @@ impl RedbEngine {
     /// [`StorageError::Corrupt`] if it is not a whole redb file with our tables.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let database = Database::open(path).map_err(|error| failed("opening the index", error))?;
-        let engine = Self { database, path: path.to_owned() };
+        let engine = Self { database };
         engine.snapshot()?;
         Ok(engine)
     }
@@ -73,10 +72,6 @@ impl Engine for RedbEngine {
         barrier()?;
         transaction.commit().map_err(|error| ApplyError::Unknown(failed("commit of the index", error)))
     }
-
-    fn bytes(&self) -> Result<u64> {
-        disk::bytes_of(&self.path)
-    }
 }
 
 struct RedbSnapshot {
@@ -90,7 +85,8 @@ impl Snapshot for RedbSnapshot {
     }
 
     fn scan(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        let rows = self.tables[table.number()].range::<&[u8]>(from..).map_err(|error| failed("reading the index", error))?;
+        let rows =
+            self.tables[table.number()].range::<&[u8]>(from..).map_err(|error| failed("reading the index", error))?;
         for row in rows {
             let (key, value) = row.map_err(|error| failed("reading the index", error))?;
             if visit(key.value(), value.value())? == Step::Stop {
@@ -101,7 +97,8 @@ impl Snapshot for RedbSnapshot {
     }
 
     fn scan_back(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        let rows = self.tables[table.number()].range::<&[u8]>(..=from).map_err(|error| failed("reading the index", error))?;
+        let rows =
+            self.tables[table.number()].range::<&[u8]>(..=from).map_err(|error| failed("reading the index", error))?;
         for row in rows.rev() {
             let (key, value) = row.map_err(|error| failed("reading the index", error))?;
             if visit(key.value(), value.value())? == Step::Stop {

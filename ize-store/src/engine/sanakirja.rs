@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ize_core::storage::{Result, StorageError};
@@ -37,7 +37,6 @@ const FORMAT: u16 = 3;
 /// The caller holds the store's lock: the file is open once in one process.
 pub(crate) struct SanakirjaEngine {
     env: Arc<Env>,
-    path: PathBuf,
     /// Held for reading by snapshots, for writing during a commit.
     gate: RwLock<()>,
 }
@@ -74,7 +73,7 @@ impl SanakirjaEngine {
         // in others.
         let env = unsafe { Env::new_nolock(path, BYTES_FIRST, VERSIONS) };
         let env = env.map_err(|error| failed("opening the index", error))?;
-        Ok(Self { env: Arc::new(env), path: path.to_owned(), gate: RwLock::new(()) })
+        Ok(Self { env: Arc::new(env), gate: RwLock::new(()) })
     }
 }
 
@@ -114,10 +113,6 @@ impl Engine for SanakirjaEngine {
         barrier()?;
         let _gate = self.gate.write();
         guarded(|| txn.commit().map_err(|error| failed("commit of the index", error))).map_err(ApplyError::Unknown)
-    }
-
-    fn bytes(&self) -> Result<u64> {
-        disk::bytes_of(&self.path)
     }
 }
 

@@ -130,7 +130,8 @@ fn numbers(dir: &Path) -> Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|number| number.parse::<u32>().ok());
+        let number =
+            name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|number| number.parse::<u32>().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();
