@@ -1,4 +1,5 @@
 //! The conformance suite on every engine.
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use ize_core::conformance::Fixture;
 use ize_core::storage::FileSystemStorage;
