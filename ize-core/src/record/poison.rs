@@ -11,7 +11,6 @@ pub(super) struct Poison(Arc<OnceLock<String>>);
 impl Poison {
     /// Notes why; the first reason stays.
     pub(super) fn set(&self, why: String) {
-        tracing::error!(%why, "recording stopped");
         // An earlier reason is the one that matters.
         let _ = self.0.set(why);
     }

@@ -88,7 +88,9 @@ impl OpCodeProcessor {
                 Work::Batch(taken) => {
                     let started = Instant::now();
                     if let Err(error) = self.commit(&taken) {
-                        self.poison.set(chain(&error));
+                        let why = chain(&error);
+                        tracing::error!(%why, "storage failed, recording stops");
+                        self.poison.set(why);
                         return;
                     }
                     self.queue.settle(&taken, started.elapsed());
@@ -125,6 +127,7 @@ struct StopOnDrop<'a>(&'a OpCodeProcessor);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            tracing::error!("the storage backend panicked, recording stops");
             self.0.poison.set("the storage backend panicked".to_owned());
         }
         self.0.queue.stop();

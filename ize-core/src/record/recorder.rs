@@ -367,7 +367,8 @@ impl Recorder {
     }
 
     /// Makes the last operation a landmark, commits everything, empties the journal and ends the worker. Dropping the
-    /// recorder does the same.
+    /// recorder does the same. Whoever still changes the tree must be stopped before: a change whose room was reserved but
+    /// that comes too late is answered [`RecordError::Closed`]. The journal stays locked until the recorder is dropped.
     ///
     /// # Errors
     /// [`RecordError::Closed`] if it was closed before; [`RecordError::Poisoned`] if something could not be recorded or
@@ -489,8 +490,11 @@ impl Shared {
         let Some(syncer) = &self.syncer else { return };
         syncer.run(|| {
             let seq = self.log.lock().journal.last_seq();
-            // A failure is noted as poison.
-            self.sync_through(seq).is_ok()
+            let outcome = self.sync_through(seq);
+            if let Err(error) = &outcome {
+                tracing::error!(error = %chain(error), "recording stops");
+            }
+            outcome.is_ok()
         });
     }
 

@@ -107,3 +107,17 @@ fn a_journal_that_begins_after_the_end_of_storage_is_refused_and_kept() {
     drop(open(&other, dir.path()));
     assert_eq!(all_ops(&*other).len(), 6);
 }
+
+#[test]
+fn a_backend_that_panics_poisons_and_nobody_waits_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Arc::new(GatedStorage::default());
+    storage.fail(1, || panic!("a defect of the backend"));
+    let recorder = open(&storage, dir.path());
+    record_writes(&recorder, 0);
+    assert!(
+        matches!(recorder.wait_committed(OpId::new(1)), Err(RecordError::Poisoned(why)) if why.contains("panicked"))
+    );
+    assert!(recorder.close().is_err());
+    assert!(segments(dir.path()) > 0);
+}
