@@ -7,6 +7,7 @@
 mod adopt;
 mod backend;
 mod by_path;
+pub mod control;
 mod error;
 mod history;
 mod layout;

@@ -1,0 +1,154 @@
+//! The end that asks.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
+use super::socket;
+use crate::model::OpId;
+use crate::project::{ErrorKind, ProjectError, Result, Status};
+use crate::storage::remote::{RemoteStorage, frame};
+use crate::storage::{FileSystemStorage, Finding, RefName};
+
+/// How long a process that has nothing to wait for may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// A connection to the process that has a project open. It is answered as long as that process lives.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    path: PathBuf,
+}
+
+impl Client {
+    /// Connects to a project's socket; `None` if no process answers there.
+    ///
+    /// # Errors
+    /// [`ProjectError::Remote`] if that process refuses; what the operating system says.
+    pub fn connect(socket: &Path) -> Result<Option<Self>> {
+        let Some(stream) = greet(socket, Service::Control, Some(ANSWER_WAIT))? else { return Ok(None) };
+        Ok(Some(Self { stream, path: socket.to_owned() }))
+    }
+
+    /// Opens the project's history for reading: everything that was recorded until now is in it.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; if the process ended meanwhile.
+    pub fn storage(&self) -> Result<Arc<dyn FileSystemStorage>> {
+        // The answer comes when what was recorded is committed, however long that takes.
+        let stream = greet(&self.path, Service::Storage, None)?.ok_or_else(|| self.gone())?;
+        stream.set_read_timeout(None).map_err(|error| failed(&self.path, error))?;
+        Ok(Arc::new(RemoteStorage::connect(stream)?))
+    }
+
+    /// Asks how far the project is recorded.
+    ///
+    /// # Errors
+    /// [`ProjectError::Remote`]; if the process does not answer.
+    pub fn status(&mut self) -> Result<Status> {
+        match self.ask(&Request::Status, Some(ANSWER_WAIT), &mut |_| {})? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(self.out_of_step()),
+        }
+    }
+
+    /// Waits until everything that happened so far is in history, durably, and returns the last operation of it.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn sync(&mut self) -> Result<OpId> {
+        self.ask_op(&Request::Sync, &mut |_| {})
+    }
+
+    /// Waits until everything that happened so far is in history, and returns the last operation of it.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn barrier(&mut self) -> Result<OpId> {
+        self.ask_op(&Request::Barrier, &mut |_| {})
+    }
+
+    /// Gives the present a name.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn snapshot(&mut self, name: &RefName) -> Result<OpId> {
+        self.ask_op(&Request::Snapshot { name: name.clone() }, &mut |_| {})
+    }
+
+    /// Checks that all of history can be read back, or mends what can be mended.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn verify(&mut self, repair: bool, each: &mut dyn FnMut(Finding)) -> Result<()> {
+        let mut take = |item| match item {
+            Item::Finding(finding) => each(finding),
+        };
+        self.ask(&Request::Verify { repair }, None, &mut take).map(drop)
+    }
+
+    /// Asks the process to unmount, and waits until everything is recorded and the mount is gone.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`ErrorKind::InTheWay`] if somebody uses the mount.
+    pub fn unmount(&mut self, options: UnmountOptions) -> Result<()> {
+        self.ask(&Request::Unmount(options), None, &mut |_| {}).map(drop)
+    }
+
+    fn ask_op(&mut self, request: &Request, take: &mut dyn FnMut(Item)) -> Result<OpId> {
+        match self.ask(request, None, take)? {
+            Answer::Op(op) => Ok(op),
+            _ => Err(self.out_of_step()),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, wait: Option<Duration>, take: &mut dyn FnMut(Item)) -> Result<Answer> {
+        self.stream.set_read_timeout(wait).map_err(|error| failed(&self.path, error))?;
+        frame::write(&mut self.stream, request).map_err(|error| failed(&self.path, error))?;
+        loop {
+            match frame::read::<Reply>(&mut self.stream).map_err(|error| failed(&self.path, error))? {
+                Some(Reply::Item(item)) => take(item),
+                Some(Reply::End(answer)) => return Ok(answer?),
+                None => return Err(self.gone()),
+            }
+        }
+    }
+
+    fn gone(&self) -> ProjectError {
+        let ended = "the project's process ended before it answered";
+        failed(&self.path, io::Error::new(io::ErrorKind::UnexpectedEof, ended))
+    }
+
+    fn out_of_step(&self) -> ProjectError {
+        Refusal::new(ErrorKind::Failed, format!("{} answers something else", self.path.display())).into()
+    }
+}
+
+/// Connects and says what for.
+fn greet(socket: &Path, service: Service, wait: Option<Duration>) -> Result<Option<UnixStream>> {
+    let failed = |error| failed(socket, error);
+    let Some(mut stream) = socket::connect(socket).map_err(failed)? else { return Ok(None) };
+    stream.set_read_timeout(wait).map_err(failed)?;
+    frame::write(&mut stream, &Hello { version: VERSION, service }).map_err(failed)?;
+    match frame::read::<Result<(), Refusal>>(&mut stream) {
+        Ok(Some(welcome)) => {
+            welcome?;
+            Ok(Some(stream))
+        }
+        // Hung up without a word: it is ending, or does not answer this user.
+        Ok(None) => Err(refused(socket)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(refused(socket)),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn refused(socket: &Path) -> ProjectError {
+    failed(socket, io::Error::new(io::ErrorKind::PermissionDenied, "the project's process hung up"))
+}
+
+fn failed(socket: &Path, error: io::Error) -> ProjectError {
+    ProjectError::io("ask", socket)(error)
+}
