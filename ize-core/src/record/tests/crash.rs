@@ -26,6 +26,7 @@ fn a_process_killed_at_any_moment_keeps_every_acknowledged_operation() {
     let storage = Arc::new(GatedStorage::default());
     let mut options = options();
     options.journal.segment_bytes = 64 << 10;
+    options.queue.ops_max = 4000;
     let recorder = Recorder::open(storage.clone(), &dir.path().join("live"), BranchId::MAIN, options).unwrap();
     storage.shut_gate();
     let done = AtomicBool::new(false);
@@ -47,7 +48,7 @@ fn a_process_killed_at_any_moment_keeps_every_acknowledged_operation() {
             let reopened = open(&fresh, &copy);
             assert!(reopened.recorded() >= acknowledged && reopened.recorded().get() <= begun);
             assert_eq!(fresh.head().unwrap().op, reopened.recorded());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(2));
         }
         done.store(true, Ordering::SeqCst);
         storage.open_gate();
