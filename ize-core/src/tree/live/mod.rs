@@ -295,7 +295,11 @@ impl Live {
 }
 
 fn recording(error: crate::record::RecordError) -> TreeError {
-    TreeError::Recording { source: Box::new(error) }
+    match error {
+        // Nothing was applied and nothing is lost: there is no room to record the change.
+        crate::record::RecordError::Full => TreeError::NearlyFull,
+        other => TreeError::Recording { source: Box::new(other) },
+    }
 }
 
 fn name_errno(invalid: crate::model::InvalidName) -> Errno {
