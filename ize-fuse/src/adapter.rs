@@ -228,9 +228,10 @@ fn is_access_list(name: &OsStr) -> bool {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Left out on purpose: WRITEBACK_CACHE (acknowledges what only the kernel has), POSIX_LOCKS and FLOCK_LOCKS (locks
-        // work in the kernel), HANDLE_KILLPRIV* (would leave set-user-id bits set), DONT_MASK, POSIX_ACL, NO_OPEN_SUPPORT.
-        let wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_ASYNC_DIO
+        // work in the kernel), HANDLE_KILLPRIV* (would leave set-user-id bits set), DONT_MASK, POSIX_ACL, NO_OPEN_SUPPORT;
+        // and ATOMIC_O_TRUNC: the open would empty a program that is being executed before the kernel answers ETXTBSY, and
+        // keep its set-user-id bit. Without it the kernel checks first, and then sends the truncation by itself.
+        let wanted = InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO

@@ -6,12 +6,14 @@ mod mirror;
 mod mounted;
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ize_core::tree::Tree;
+use ize_core::model::{FileId, Name};
+use ize_core::tree::{Invalidator, Tree};
 use ize_fuse::{DetachMode, Mount, MountError, MountOptions, clear_dead_mount, mount};
 use mirror::Mirror;
 use mounted::{Mounted, can_mount};
@@ -128,14 +130,15 @@ fn an_umount_from_outside_ends_the_session_and_leaves_the_mount_underneath() {
     if !can_mount() {
         return;
     }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root mounts a tmpfs");
+        return;
+    }
     let folder = TempDir::new().unwrap();
     let (below, above) = (Mirror::new(folder.path()), Mirror::new(folder.path()));
     let below = Mounted::new(Arc::new(below));
     // A mount of another kind between the two.
-    assert!(
-        Command::new("mount").args(["-t", "tmpfs", "between"]).arg(below.path()).status().unwrap().success(),
-        "this test needs root"
-    );
+    assert!(Command::new("mount").args(["-t", "tmpfs", "between"]).arg(below.path()).status().unwrap().success());
     let above = mount(Arc::new(above), &MountOptions::new(below.path(), "above")).unwrap();
     assert_eq!(mounted_on(below.path()).len(), 3);
     let covered = below.mount.unmount(DetachMode::RefuseIfBusy);
@@ -263,10 +266,7 @@ fn an_aborted_connection_does_not_leave_a_dead_mount() {
     }
     let folder = TempDir::new().unwrap();
     let mounted = Mounted::new(tree(folder.path()));
-    let device = {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(mounted.path()).unwrap().dev()
-    };
+    let device = fs::metadata(mounted.path()).unwrap().dev();
     let abort = format!("/sys/fs/fuse/connections/{}/abort", rustix::fs::minor(device));
     if fs::write(&abort, "1").is_err() {
         println!("skipped: {abort} cannot be written");
@@ -295,4 +295,40 @@ fn references_are_given_back() {
         fs::remove_file(mounted.path().join(index.to_string())).unwrap();
     }
     soon("all references come back", || mirror.nodes_held() == 0);
+}
+
+/// The kernel remembers what it saw until it is told, and then sees what is there.
+#[test]
+fn changes_beside_the_mount_are_seen_once_they_are_announced() {
+    if !can_mount() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (changed, made) = (folder.path().join("changed"), folder.path().join("made"));
+    fs::write(&changed, "one").unwrap();
+    let mounted = Mounted::new(tree(folder.path()));
+    let inside = |path: &Path| mounted.path().join(path.file_name().unwrap());
+    let listed = || fs::read_dir(mounted.path()).unwrap().count();
+    assert_eq!(fs::read(inside(&changed)).unwrap(), b"one");
+    assert!(!inside(&made).exists() && listed() == 1);
+
+    fs::write(&changed, "two, longer").unwrap();
+    fs::write(&made, "").unwrap();
+    assert_eq!(fs::read(inside(&changed)).unwrap(), b"one");
+    assert!(!inside(&made).exists());
+
+    let caches = mounted.mount.caches();
+    caches.inode(FileId::new(fs::metadata(&changed).unwrap().ino()));
+    caches.entry(FileId::ROOT, &Name::try_from("made").unwrap());
+    assert_eq!(fs::read(inside(&changed)).unwrap(), b"two, longer");
+    assert!(inside(&made).exists());
+    assert_eq!(listed(), 2);
+
+    fs::remove_file(&made).unwrap();
+    caches.entry(FileId::ROOT, &Name::try_from("made").unwrap());
+    assert!(!inside(&made).exists() && listed() == 1);
+    // What the kernel never saw is no error, and neither is a mount that has gone.
+    caches.inode(FileId::new(1 << 40));
+    mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+    caches.inode(FileId::ROOT);
 }

@@ -244,6 +244,47 @@ inside_a_mount! {
         assert_eq!(tmpfile.raw_os_error(), Some(Errno::OPNOTSUPP.raw_os_error()));
     }
 
+    fn a_program_that_runs_is_not_emptied(root) {
+        let path = root.join("program");
+        fs::copy("/bin/sleep", &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let size = fs::metadata(&path).unwrap().len();
+        let mut running = Command::new(&path).arg("60").spawn().unwrap();
+        for access in [OFlags::WRONLY, OFlags::RDWR, OFlags::RDONLY] {
+            let opened = rustix::fs::open(&path, access | OFlags::TRUNC, Mode::empty());
+            assert_eq!(opened.unwrap_err(), Errno::TXTBSY, "{access:?}");
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        // Nobody runs it any more: even a descriptor for reading empties it.
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::TRUNC, Mode::empty()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    fn set_user_id_bits_drop_when_another_user_changes_the_file(root) {
+        let path = root.join("f");
+        let as_nobody = |script: &str| {
+            fs::write(&path, "content").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
+            let script = format!("exec 2>&1; {script}");
+            let done = Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script])
+                .current_dir(root)
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stdout));
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o777, "{script}");
+        };
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+        as_nobody("echo more >> f");
+        as_nobody("echo less > f");
+        as_nobody("truncate -s 3 f");
+    }
+
     fn direct_reads_and_writes_work_beside_buffered_ones(root) {
         let path = root.join("f");
         let direct = options()
