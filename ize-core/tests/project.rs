@@ -69,12 +69,7 @@ fn kinds(project: &Project, path: &str) -> Vec<String> {
 }
 
 fn content_at(project: &Project, at: OpId, path: &str) -> Vec<u8> {
-    let snapshot = project.at(&Revision::Op(at)).unwrap();
-    let file = snapshot.resolve(&RelPath::try_from(path).unwrap()).unwrap();
-    let mut content = vec![0; 1000];
-    let len = snapshot.read_at(file, 0, &mut content).unwrap();
-    content.truncate(len);
-    content
+    project.read_at(path, &Revision::Op(at)).unwrap()
 }
 
 #[test]
@@ -264,6 +259,9 @@ fn snapshots_name_the_present() {
     let reader = project.reader().unwrap();
     assert_eq!(reader.resolve(&revision("release-1")).unwrap(), View::main(at));
     assert_eq!(content_at(&project, at, "a"), b"one");
+    assert_eq!(project.read_at("a", &revision("release-1")).unwrap(), b"one");
+    let file = project.at(&revision("release-1")).unwrap().resolve(&RelPath::try_from("a").unwrap()).unwrap();
+    assert!(file.is_recorded());
     for name in ["now", "yesterday"] {
         let error = project.snapshot(&RefName::new(name).unwrap()).unwrap_err();
         assert!(matches!(error, ProjectError::NotAName { .. }), "{name}");

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 
-use super::{Project, ProjectError, Result};
+use super::{Project, ProjectError, Result, Revision};
 use crate::model::{FileId, FileMetadata, Name, RelPath};
+use crate::storage::FileSystemStorageExt;
 use crate::tree::{Caller, Handle, Live, OpenMode, RenameMode, Tree};
 
 const READ_BYTES: usize = 256 * 1024;
@@ -28,7 +29,7 @@ impl Project {
         self.put(path.as_ref(), content, OpenMode { write: true, append: true, ..OpenMode::default() })
     }
 
-    /// Reads a whole file as it is now. For the past see [`Project::at`].
+    /// Reads a whole file as it is now. For the past see [`Project::read_at`].
     ///
     /// # Errors
     /// [`ProjectError::NotFound`]; what the tree refuses.
@@ -39,6 +40,19 @@ impl Project {
         let content = read_all(self.live(), handle);
         self.live().release(handle);
         content
+    }
+
+    /// Reads a whole file, or a symlink's target, as it was at a revision.
+    ///
+    /// # Errors
+    /// [`ProjectError::Revision`] if there is no such revision; [`ProjectError::NotFound`].
+    pub fn read_at(&self, path: impl AsRef<[u8]>, revision: &Revision) -> Result<Vec<u8>> {
+        let reader = self.reader()?;
+        let view = reader.resolve(revision)?;
+        let file = reader.find(view, &parse(path.as_ref())?)?.file;
+        let mut content = Vec::new();
+        reader.storage().copy_content(view, file, &mut content)?;
+        Ok(content)
     }
 
     /// Returns the metadata of what is at a path now.

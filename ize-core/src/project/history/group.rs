@@ -7,7 +7,7 @@ use crate::storage::{FileSystemStorage, Result};
 
 /// The most operations in one save; a longer run is cut.
 const OPS_MAX: usize = 4096;
-/// How Ize calls itself as the maker of what it recorded without having seen it happen.
+/// The program that restores, finds and copies in.
 const OWN_PROGRAM: &str = "ize";
 /// The longest pause between two changes that belong to one restore, or were found together.
 const TIED_GAP_NS: i128 = 2_000_000_000;
@@ -223,15 +223,15 @@ fn is_same_maker(a: &OpCode, b: &OpCode) -> bool {
     one.pid == other.pid || is_unknown || (is_same_program && !one.program.is_empty())
 }
 
-/// Tells whether two operations belong to one restore, or were recorded together without having been seen.
+/// Tells whether two operations belong to one restore, or were found or copied in together.
 fn is_tied(a: &OpCode, b: &OpCode) -> bool {
     let is_soon = (a.timestamp.as_nanos() - b.timestamp.as_nanos()).abs() <= TIED_GAP_NS;
-    is_soon && a.parent == b.parent && (a.parent.is_some() || (is_unseen(a) && is_unseen(b)))
+    is_soon && a.parent == b.parent && (a.parent.is_some() || (is_own(a) && is_own(b)))
 }
 
-/// Tells whether an operation was not seen while it happened: it was found, or came with a tree that was copied in.
-fn is_unseen(op: &OpCode) -> bool {
-    op.op_type.is_external() || (op.actor.pid == 0 && op.actor.program == OWN_PROGRAM)
+/// Tells whether Ize itself made a change, or found it.
+fn is_own(op: &OpCode) -> bool {
+    op.op_type.is_external() || op.actor.program == OWN_PROGRAM
 }
 
 /// Tells whether an operation only keeps the record exact and is nobody's doing: the times of a folder whose entries
@@ -241,5 +241,6 @@ pub(super) fn is_bookkeeping(op: &OpCode) -> bool {
     let is_new_root = op.op_type.file() == FileId::ROOT && !op.op_type.is_external();
     let is_touch = matches!(op.op_type.change(), OpType::Touch { .. });
     let is_attribute = Class::of(op) == Class::Attributes;
-    is_folder && is_attribute && (is_touch || is_new_root) && is_unseen(op) && op.parent.is_none()
+    let is_unseen = is_own(op) && op.actor.pid == 0;
+    is_folder && is_attribute && (is_touch || is_new_root) && is_unseen
 }

@@ -1,0 +1,191 @@
+//! The values of settings: what each may be, as TOML or as text.
+
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::SettingsError;
+use crate::project::nearest::nearest;
+use crate::record::DurabilityMode;
+use crate::tree::IgnoreRules;
+
+const MIB: u64 = 1 << 20;
+const DURABILITY_KEYS: [&str; 3] = ["mode", "max-delay-ms", "max-pending-ops"];
+const DURABILITY_MODES: [&str; 3] = ["immediate", "group", "relaxed"];
+/// What `"group"` means where no limits are given.
+const GROUP_DEFAULT: DurabilityMode = DurabilityMode::GroupCommit { max_delay_ms: 5, max_pending_ops: 100 };
+
+/// One value, and what errors call it.
+pub(super) struct Field<'a> {
+    pub(super) origin: &'a str,
+    pub(super) key: &'a str,
+    pub(super) value: &'a Value,
+}
+
+impl Field<'_> {
+    pub(super) fn invalid(&self, expected: impl Into<String>) -> SettingsError {
+        SettingsError::InvalidValue {
+            origin: self.origin.to_owned(),
+            key: self.key.to_owned(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(super) fn unknown(&self, known: &[&'static str]) -> SettingsError {
+        let last = self.key.rsplit('.').next().unwrap_or(self.key);
+        SettingsError::UnknownKey {
+            origin: self.origin.to_owned(),
+            key: self.key.to_owned(),
+            nearest: nearest(&normalise(last), known.iter().copied()).map(ToOwned::to_owned),
+            known: known.to_vec(),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<String, SettingsError> {
+        match self.value {
+            Value::String(text) if !text.is_empty() => Ok(text.clone()),
+            _ => Err(self.invalid("a text")),
+        }
+    }
+
+    pub(super) fn count(&self) -> Result<usize, SettingsError> {
+        let number = match self.value {
+            Value::Integer(number) => usize::try_from(*number).ok(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| *number > 0).ok_or_else(|| self.invalid("a number above 0"))
+    }
+
+    pub(super) fn bytes(&self) -> Result<u64, SettingsError> {
+        let bytes = match self.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::String(text) => parse_bytes(text),
+            _ => None,
+        };
+        bytes.ok_or_else(|| self.invalid("a size, for example 1048576 or \"256 MiB\""))
+    }
+
+    pub(super) fn duration(&self) -> Result<Duration, SettingsError> {
+        let duration = match self.value {
+            Value::Integer(millis) => u64::try_from(*millis).ok().map(Duration::from_millis),
+            Value::String(text) => parse_duration(text),
+            _ => None,
+        };
+        duration.ok_or_else(|| self.invalid("a duration, for example 10 (milliseconds) or \"10ms\""))
+    }
+
+    pub(super) fn switch(&self) -> Result<bool, SettingsError> {
+        match self.value {
+            Value::Boolean(switch) => Ok(*switch),
+            Value::String(text) if matches!(text.as_str(), "true" | "1" | "yes" | "on") => Ok(true),
+            Value::String(text) if matches!(text.as_str(), "false" | "0" | "no" | "off") => Ok(false),
+            _ => Err(self.invalid("true or false")),
+        }
+    }
+
+    pub(super) fn patterns(&self) -> Result<Vec<String>, SettingsError> {
+        let patterns: Option<Vec<String>> = match self.value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(ToOwned::to_owned)).collect(),
+            _ => None,
+        };
+        let patterns = patterns.ok_or_else(|| self.invalid("a list of patterns"))?;
+        match IgnoreRules::new(&patterns, None).problems().first() {
+            Some(problem) => Err(self.invalid(format!("a list of patterns as in .gitignore ({problem})"))),
+            None => Ok(patterns),
+        }
+    }
+
+    pub(super) fn durability(&self) -> Result<DurabilityMode, SettingsError> {
+        let Value::Table(table) = self.value else {
+            return durability_of(&self.text()?).ok_or_else(|| self.invalid(one_of(&DURABILITY_MODES)));
+        };
+        let (mut mode, mut delay, mut pending) = (None, None, None);
+        for (key, value) in table {
+            let dotted = format!("{}.{key}", self.key);
+            let field = Field { origin: self.origin, key: &dotted, value };
+            match normalise(key).as_str() {
+                "mode" => {
+                    mode = Some(durability_of(&field.text()?).ok_or_else(|| field.invalid(one_of(&DURABILITY_MODES)))?);
+                }
+                "max-delay-ms" => delay = Some(field.count()? as u64),
+                "max-pending-ops" => pending = Some(field.count()?),
+                _ => return Err(field.unknown(&DURABILITY_KEYS)),
+            }
+        }
+        match mode.unwrap_or(GROUP_DEFAULT) {
+            DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => Ok(DurabilityMode::GroupCommit {
+                max_delay_ms: delay.unwrap_or(max_delay_ms),
+                max_pending_ops: pending.unwrap_or(max_pending_ops),
+            }),
+            other if delay.is_none() && pending.is_none() => Ok(other),
+            _ => Err(self.invalid("of mode \"group\" to have limits")),
+        }
+    }
+}
+
+fn durability_of(text: &str) -> Option<DurabilityMode> {
+    match text.to_lowercase().as_str() {
+        "immediate" => Some(DurabilityMode::Immediate),
+        "group" | "group-commit" => Some(GROUP_DEFAULT),
+        "relaxed" => Some(DurabilityMode::Relaxed),
+        _ => None,
+    }
+}
+
+pub(super) fn durability_value(durability: DurabilityMode) -> Value {
+    match durability {
+        DurabilityMode::Immediate => Value::from("immediate"),
+        DurabilityMode::Relaxed => Value::from("relaxed"),
+        DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
+            let mut table = Table::new();
+            table.insert("mode".into(), Value::from("group"));
+            table.insert("max-delay-ms".into(), integer(max_delay_ms));
+            table.insert("max-pending-ops".into(), integer(max_pending_ops as u64));
+            Value::Table(table)
+        }
+    }
+}
+
+pub(super) fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn one_of(words: &[&str]) -> String {
+    format!("one of {}", words.join(", "))
+}
+
+pub(super) fn normalise(key: &str) -> String {
+    key.trim().to_lowercase().replace('_', "-")
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => MIB,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    match text[digits..].trim() {
+        "" | "ms" => Some(Duration::from_millis(number)),
+        "us" => Some(Duration::from_micros(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
