@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::changes::{Changes, side};
-use super::{Batch, Extent, FileHistory, FileSystemStorage, RefName, RefTarget, Result, StorageError, Walk, WalkEntry};
+use super::{Batch, FileHistory, FileSystemStorage, RefName, RefTarget, Result, StorageError, Walk, WalkEntry};
 use crate::model::{BranchId, FileId, OpCode, OpId, RelPath, Timestamp, View};
 
 /// How much of a file is held while it is copied out.
@@ -178,23 +178,6 @@ pub trait FileSystemStorageExt: FileSystemStorage {
             }
         }
         Ok(())
-    }
-
-    /// Returns the extents of a file that holds data in many places, page by page, as one list of at most `max`.
-    ///
-    /// # Errors
-    /// As any call: [`StorageError`].
-    fn all_extents(&self, view: View, file: FileId, max: usize) -> Result<Vec<Extent>> {
-        let mut extents: Vec<Extent> = Vec::new();
-        while extents.len() < max {
-            let from = extents.last().map_or(0, Extent::end);
-            let page = self.extents(view, file, from, (max - extents.len()).min(1024))?;
-            if page.is_empty() {
-                break;
-            }
-            extents.extend(page);
-        }
-        Ok(extents)
     }
 }
 

@@ -5,11 +5,26 @@
 //!    [`OpCode::effects`] to names, content and attributes, store the metadata in [`OpCode::touched`], and keep the
 //!    operation itself. Everything becomes visible at the operation's `last_id`. All of a batch is stored, or nothing.
 //! 2. Every read takes a [`View`] and answers as of that moment: keep versions, keyed by `last_id`.
-//! 3. Answers are pages: `max` bounds each of them, and the caller asks again from where it stopped. Keep no reader or
-//!    lock open between calls.
+//! 3. Answers are pages: `max` bounds each of them, and the caller asks again from where it stopped. Fewer than `max`
+//!    means that there is no more. Keep no reader or lock open between calls.
 //! 4. Run `ize_core::conformance` (feature `conformance`) with one line of macro. [`MemoryStorage`] is the reference.
 //!
-//! `examples/custom_backend.rs` is a complete small backend.
+//! `examples/custom_backend.rs` is a complete small backend. By path and time, and in larger pieces, every backend can
+//! be asked through [`FileSystemStorageExt`].
+//!
+//! # What a backend may rely on
+//! Operations come from a recorder that applied them to a real filesystem first: an entry that is bound was free, one
+//! that is unbound named that file, a file that is written exists, a folder that is removed is empty. [`MemoryStorage`]
+//! checks this and refuses what does not fit; other backends need not. They do check what
+//! [`FileSystemStorage::commit`] states.
+//!
+//! What an effect does not say does not happen. A file that lost its last name keeps its content, attributes and
+//! metadata in older views; in newer ones it does not exist, and reads of it answer nothing. Size, link count and
+//! times are those in [`OpCode::touched`], never computed. Content behind the size is not read, and a
+//! [`crate::model::Effect::Truncate`] removes it for good. The link count of a folder is the host's affair.
+//!
+//! Between a [`crate::model::Effect::Unbind`] and a [`crate::model::Effect::Bind`] of one entry in one operation there
+//! is no moment: its [`Binding`] is the last of them.
 
 mod changes;
 mod error;
@@ -71,12 +86,13 @@ pub trait FileSystemStorage: Send + Sync {
     /// # Errors
     /// [`StorageError::Gap`] if the ids do not follow the head densely; [`StorageError::UnknownBranch`];
     /// [`StorageError::Invalid`] if an operation cannot be applied (a landmark for an id that no operation ends at, data
-    /// of the wrong length, [`crate::model::OpData::Reference`]). In each case nothing was stored.
+    /// of another length than a write says, [`crate::model::OpData::Reference`], a `last_id` below the `id`). In each case
+    /// nothing was stored.
     fn commit(&self, batch: &Batch) -> Result<()>;
 
     /// Returns operations that the query's view sees, at most `query.max`. Their data may be
     /// [`crate::model::OpData::Reference`]; read the content with [`FileSystemStorage::read`] at the operation.
-    /// To go on, ask again from the last answer.
+    /// To go on, ask again from the last answer: since its `last_id`, or at the moment right before its `last_id`.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
@@ -101,14 +117,15 @@ pub trait FileSystemStorage: Send + Sync {
     /// As any call: [`StorageError`].
     fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>>;
 
-    /// Returns at most `max` entries of a folder, beginning after `after`. The order is the backend's own, but the same
-    /// for every call with one view.
+    /// Returns at most `max` entries of a folder, beginning after `after`, which came from an earlier answer. The order
+    /// is the backend's own, but the same for every call with one view, and a name keeps its place in it whatever is
+    /// committed meanwhile: a listing of the newest view misses or repeats only names that came or went under it.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
     fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>>;
 
-    /// Returns all names of a file: several where it has hard links; none for the root.
+    /// Returns all names of a file, in any order: several where it has hard links; none for the root.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
@@ -122,15 +139,16 @@ pub trait FileSystemStorage: Send + Sync {
     fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>>;
 
     /// Reads content into `buf` and returns how many bytes: fewer than asked only at the end of the file. Holes read as
-    /// zeros. A symlink's content is its target.
+    /// zeros. A symlink's content is its target. Nothing else has content, whatever its size says.
     ///
     /// # Errors
     /// As any call: [`StorageError`]; [`StorageError::Corrupt`] if stored content fails its check.
     fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Returns at most `max` ranges that hold data, in order, beginning with the one that contains or follows `from`,
-    /// clipped to the size of the file and to `from`. What lies between them are holes. Neighbouring ranges may or
-    /// may not be joined; a range of data may read as zeros.
+    /// clipped to the size of the file and to `from`. What lies between them are holes: what was never written, was cut
+    /// off, zeroed or copied from a hole, exactly to the byte ([`Capabilities::holes`]). Neighbouring ranges may or may
+    /// not be joined. Zeros that were written are data.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
@@ -148,12 +166,13 @@ pub trait FileSystemStorage: Send + Sync {
     /// As any call: [`StorageError`].
     fn refs(&self) -> Result<Vec<Ref>>;
 
-    /// Sets a name, durably; `None` removes it. A branch's name can be set again only to the same branch, and a removed
-    /// branch's operations stay in the log.
+    /// Sets a name, durably; `None` removes it, if it is there. A snapshot's name can be set anew. A branch's name can be
+    /// set again only to the same branch; when it is removed, the branch stays readable and its id stays taken.
     ///
     /// # Errors
     /// [`StorageError::UnknownBranch`] if a target's branch, or a branch's parent, does not exist;
-    /// [`StorageError::Invalid`] if a branch's id is taken or its base lies beyond the head.
+    /// [`StorageError::Invalid`] if a branch's id is taken (by one with another parent or base), or a base or a
+    /// snapshot's moment lies beyond the head.
     fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()>;
 
     /// Reads everything back and reports what is wrong, one finding at a time. No finding means that all is well.
