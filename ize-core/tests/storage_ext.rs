@@ -98,11 +98,14 @@ fn changes_say_what_differs() {
         .into_iter()
         .map(|c| (c.path.to_string(), c.content, c.attributes, c.times, c.xattrs))
         .collect();
-    assert_eq!(found, [
-        ("notes".to_owned(), false, false, false, true),
-        ("src/bin/a".to_owned(), false, false, true, false),
-        ("src/main.rs".to_owned(), false, true, false, false),
-    ]);
+    assert_eq!(
+        found,
+        [
+            ("notes".to_owned(), false, false, false, true),
+            ("src/bin/a".to_owned(), false, false, true, false),
+            ("src/main.rs".to_owned(), false, true, false, false),
+        ]
+    );
 }
 
 #[test]
@@ -130,8 +133,7 @@ fn a_folder_that_became_a_file_changes_with_all_that_it_held() {
     log.commit(&store).unwrap();
     let mut found: Vec<_> = changes(&store, before, ".").into_iter().map(|change| change.path.to_string()).collect();
     found.sort();
-    let expected =
-        [".", "old", "old/bin", "old/bin/a", "old/main.rs", "src", "src/bin", "src/bin/a", "src/main.rs"];
+    let expected = [".", "old", "old/bin", "old/bin/a", "old/main.rs", "src", "src/bin", "src/bin/a", "src/main.rs"];
     assert_eq!(found, expected);
     assert_eq!(changes(&store, before, "src/bin").len(), 2, "below a path that is gone");
     assert!(changes(&store, before, "notes").is_empty());

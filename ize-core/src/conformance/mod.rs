@@ -61,7 +61,7 @@ pub use fixture::{Check, Fixture};
 pub use log::LogBuilder;
 pub use workload::Workload;
 
-/// Makes one `#[test]` of every check; see [`crate::conformance`].
+/// Makes one `#[test]` of every check; see [`mod@crate::conformance`].
 #[macro_export]
 macro_rules! conformance {
     ($factory:expr) => {

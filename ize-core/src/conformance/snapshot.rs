@@ -52,11 +52,13 @@ pub fn names_come_ordered_and_go(fixture: &mut dyn Fixture) {
     assert_eq!(refs(fixture.store()), [("a", 0), (&long, 1)].map(|(name, op)| (name.to_owned(), at(op))));
 }
 
-/// A snapshot of a branch that does not exist is refused.
+/// A snapshot of a branch that does not exist, or of a moment that has not come, is refused.
 pub fn a_snapshot_of_nowhere_is_refused(fixture: &mut dyn Fixture) {
     let store = fixture.store();
     let nowhere = RefTarget::Snapshot { view: View::new(BranchId::new(9), OpId::ZERO), created: NOON };
     assert!(matches!(store.set_ref(&name("x"), Some(&nowhere)), Err(StorageError::UnknownBranch(_))));
+    let not_yet = RefTarget::Snapshot { view: View::main(OpId::new(1)), created: NOON };
+    assert!(matches!(store.set_ref(&name("x"), Some(&not_yet)), Err(StorageError::Invalid(_))));
     assert!(ok(store.refs()).is_empty());
 }
 
