@@ -78,7 +78,7 @@ impl Store {
         let index = layout.create_index(options.engine)?;
         let index = layout.adopt_index(index)?;
         layout.write_format(options.engine)?;
-        Self::start(layout, options.engine, index, options)
+        Self::start(layout, options.engine, Some(index), options)
     }
 
     /// Opens a store. What a crash left unfinished is finished, or cut off.
@@ -88,7 +88,10 @@ impl Store {
     /// [`StorageError::Corrupt`] if the index or the end of the packs is damaged: then [`Store::rebuild_index`] helps.
     pub fn open(dir: impl AsRef<Path>, options: &StoreOptions) -> Result<Self> {
         let (layout, engine) = Layout::open(dir.as_ref())?;
-        let index = layout.open_index(engine)?;
+        let index = match layout.open_index(engine) {
+            Err(StorageError::Corrupt(_)) if layout.was_cut_off() => None,
+            opened => Some(opened?),
+        };
         Self::start(layout, engine, index, options)
     }
 
@@ -113,18 +116,21 @@ impl Store {
     fn start(
         layout: Layout,
         engine_kind: Engine,
-        mut index: Box<dyn engine::Engine>,
+        index: Option<Box<dyn engine::Engine>>,
         options: &StoreOptions,
     ) -> Result<Self> {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
-        if layout.was_cut_off() && !verify::is_index_whole(&*index)? {
-            tracing::warn!("the index was damaged when the machine went down; it is being rebuilt");
-            let fresh = layout.create_index(engine_kind)?;
-            verify::rebuild(&*fresh.engine, &packs, &chunks, &mut |finding| tracing::warn!("{}", finding.what))?;
-            drop(index);
-            index = layout.adopt_index(fresh)?;
-        }
+        let index = match index {
+            Some(index) if !layout.was_cut_off() || verify::is_index_whole(&*index)? => index,
+            damaged => {
+                tracing::warn!("the index was damaged when the machine went down; it is being rebuilt");
+                drop(damaged);
+                let fresh = layout.create_index(engine_kind)?;
+                verify::rebuild(&*fresh.engine, &packs, &chunks, &mut |finding| tracing::warn!("{}", finding.what))?;
+                layout.adopt_index(fresh)?
+            }
+        };
         let (state, writer) = catch_up(&*index, &packs, &chunks, options)?;
         let branches = load_branches(&*index.snapshot()?)?;
         layout.begin_session()?;
