@@ -48,7 +48,7 @@ pub struct Store {
     index: RwLock<Arc<dyn engine::Engine>>,
     /// What readers may see without a snapshot.
     head: RwLock<Head>,
-    branches: RwLock<Branches>,
+    branches: RwLock<Arc<Branches>>,
     writing: Mutex<Writing>,
     options: StoreOptions,
 }
@@ -142,7 +142,7 @@ impl Store {
             chunks,
             index: RwLock::new(index.into()),
             head: RwLock::new(state.head),
-            branches: RwLock::new(branches),
+            branches: RwLock::new(Arc::new(branches)),
             writing: Mutex::new(Writing { writer, compressor, state, is_poisoned: false }),
             options: options.clone(),
         })
@@ -157,9 +157,9 @@ impl Store {
     fn ask<T>(&self, view: View, question: impl FnOnce(&Query<'_>) -> Result<T>) -> Result<T> {
         let index = self.index();
         // Branches first: a view of a branch that is known by now finds it in the snapshot.
-        let lineage_of = self.branches.read().clone();
+        let branches = self.branches.read().clone();
         let snapshot = index.snapshot()?;
-        question(&Query::new(&*snapshot, &lineage_of, view)?)
+        question(&Query::new(&*snapshot, &branches, view)?)
     }
 
     /// Writes to the packs and to a draft of the index, then makes both durable; or takes everything back.
@@ -314,8 +314,8 @@ impl FileSystemStorage for Store {
         if batch.ops.is_empty() && batch.landmarks.is_empty() {
             return Ok(());
         }
-        let branches = self.branches.read().clone();
         let mut writing = self.writing.lock();
+        let branches = self.branches.read().clone();
         self.write(&mut writing, |draft, writing| {
             let Writing { writer, compressor, state, .. } = writing;
             let chunks = ChunkWriter { writer, packed: &self.chunks, compressor: compressor.as_mut() };
@@ -392,7 +392,7 @@ impl FileSystemStorage for Store {
             Ok((writing.state.head, ()))
         })?;
         if let Some(RefTarget::Branch { id, parent, base }) = target {
-            self.branches.write().insert(*id, Origin { parent: *parent, base: *base });
+            Arc::make_mut(&mut self.branches.write()).insert(*id, Origin { parent: *parent, base: *base });
         }
         Ok(())
     }
@@ -413,7 +413,7 @@ impl FileSystemStorage for Store {
         let fresh = self.layout.adopt_index(fresh)?;
         *self.index.write() = fresh.into();
         *self.head.write() = state.head;
-        *self.branches.write() = branches;
+        *self.branches.write() = Arc::new(branches);
         (writing.writer, writing.state, writing.is_poisoned) = (writer, state, false);
         Ok(())
     }

@@ -1,0 +1,65 @@
+//! Packs of every version of the format can be read.
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use std::path::Path;
+
+use ize_core::conformance::LogBuilder;
+use ize_core::model::{BranchId, FileId, Landmark, OpId, Timestamp, View};
+use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, RefName, RefTarget};
+use ize_store::{Store, StoreOptions};
+
+/// The fixture's operations, in the batches in which they were committed.
+fn fill(store: &dyn FileSystemStorage) {
+    let mut log = LogBuilder::new();
+    let notes = log.create_with(FileId::ROOT, "notes.txt", b"hello");
+    let sources = log.make_dir(FileId::ROOT, "src");
+    let main = log.create(sources, "main.rs");
+    log.mark(Landmark::Namespace);
+    log.commit(store).unwrap();
+    log.write(main, 0, "fn main() {}\n".repeat(100).as_bytes());
+    (0..40).for_each(|n| drop(log.write(notes, n * 10, b"word ")));
+    log.truncate(notes, 300);
+    log.set_xattr(notes, "user.mood", b"calm");
+    log.symlink(FileId::ROOT, "link", b"src/main.rs");
+    log.rename((FileId::ROOT, "notes.txt"), (sources, "n\u{f6}tes"));
+    log.copy((main, 0), (notes, 100), 200);
+    let ops = log.take();
+    let landmarks = vec![(OpId::new(3), Landmark::Barrier), (ops[0].last_id, Landmark::Close)];
+    store.commit(&Batch { ops, landmarks }).unwrap();
+    let base = store.head().unwrap().op;
+    let branch = RefTarget::Branch { id: BranchId::new(1), parent: BranchId::MAIN, base };
+    store.set_ref(&RefName::new("topic").unwrap(), Some(&branch)).unwrap();
+    let created = Timestamp::from_secs_nanos(1_717_400_000, 0);
+    let snapshot = RefTarget::Snapshot { view: View::main(OpId::new(4)), created };
+    store.set_ref(&RefName::new("first").unwrap(), Some(&snapshot)).unwrap();
+    log.fork(BranchId::new(1));
+    log.remove(FileId::ROOT, "link");
+    log.commit(store).unwrap();
+}
+
+fn fixture() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1.pack")
+}
+
+/// `cargo test -p ize-store --test format -- --ignored` makes the fixture of the present version.
+#[test]
+#[ignore = "makes the fixture"]
+fn make_fixture() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&Store::create(dir.path(), &StoreOptions::default()).unwrap());
+    std::fs::copy(dir.path().join("packs/00000001.pack"), fixture()).unwrap();
+}
+
+#[test]
+fn packs_of_version_1_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions::default();
+    drop(Store::create(dir.path(), &options).unwrap());
+    std::fs::copy(fixture(), dir.path().join("packs/00000001.pack")).unwrap();
+    Store::rebuild_index(dir.path(), &options, &mut |finding| panic!("{finding:?}")).unwrap();
+    let store = Store::open(dir.path(), &options).unwrap();
+    let model = MemoryStorage::new();
+    fill(&model);
+    ize_core::conformance::assert_same(&model, &store);
+    store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
+}
