@@ -12,6 +12,7 @@ mod host;
 mod ignore;
 mod live;
 mod materialise;
+mod restore;
 mod snapshot;
 mod source;
 
@@ -23,6 +24,7 @@ pub use self::ignore::IgnoreRules;
 pub use error::TreeError;
 pub use live::{Invalidator, Live, LiveOptions, ReconcileOptions, ReconcileReport};
 pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
+pub use restore::{RestoreError, RestoreOptions, RestoreReport, Restored, restore};
 pub use snapshot::Snapshot;
 pub use source::{HostSource, SnapshotSource, Source, SourceId, SourceNode};
 

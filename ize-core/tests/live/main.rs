@@ -6,4 +6,5 @@ mod compare;
 mod ignored;
 mod random;
 mod reconcile;
+mod restore;
 mod world;

@@ -1,23 +1,30 @@
 //! Lookup references that give themselves back, and what is read of the live tree with them.
 
 use std::ffi::OsStr;
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use crate::model::{FileId, FileKind, Name, RelPath};
 use crate::tree::{Caller, Result, SetAttributes, Stat, Tree};
 
-/// A node of the live tree with a reference on it.
+/// A node of the live tree with a reference on it, which clones share.
+#[derive(Clone)]
 pub(super) struct Held<'t> {
-    tree: &'t dyn Tree,
+    _reference: Rc<Reference<'t>>,
     /// As it was when it was looked up.
     pub(super) stat: Stat,
+}
+
+struct Reference<'t> {
+    tree: &'t dyn Tree,
+    file: FileId,
 }
 
 impl<'t> Held<'t> {
     /// Takes over the reference that a call returned with this answer.
     pub(super) fn new(tree: &'t dyn Tree, stat: Stat) -> Self {
-        Self { tree, stat }
+        Self { _reference: Rc::new(Reference { tree, file: stat.file }), stat }
     }
 
     pub(super) fn root(tree: &'t dyn Tree) -> Result<Self> {
@@ -57,10 +64,11 @@ impl<'t> Held<'t> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Reference<'_> {
     fn drop(&mut self) {
-        if self.stat.file != FileId::ROOT {
-            self.tree.forget(self.stat.file, 1);
+        // The root needs no reference.
+        if self.file != FileId::ROOT {
+            self.tree.forget(self.file, 1);
         }
     }
 }

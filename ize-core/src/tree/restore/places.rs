@@ -1,20 +1,22 @@
 //! The two passes of a restore: everything into its place, then folders from the deepest up.
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use super::content::ContentOf;
 use super::held::{Held, make_accessible, names_in};
 use super::metadata::Wanted;
+use super::moves::Spot;
 use super::{RestoreError, RestoreOptions, RestoreReport, Restored};
-use crate::model::{Entry, FileId, FileKind, FileMetadata, Name, OpId, RelPath};
+use crate::model::{Effect, Entry, FileId, FileKind, FileMetadata, Name, OpId, RelPath};
 use crate::storage::{DirEntry, OpQuery};
 use crate::tree::{NewNode, OpenMode, Result, Snapshot, Tree, TreeError};
 
 /// How many entries are asked of the snapshot at a time.
 const PAGE: usize = 1000;
+/// After how many operations on a file its content is compared without looking for one that changed it.
+const OPS_MAX: usize = 64;
 
 /// A restore in progress.
 pub(super) struct Restorer<'t, 'o> {
@@ -29,13 +31,15 @@ pub(super) struct Restorer<'t, 'o> {
     /// Folders whose entries are in place, parents before children: the second pass takes them from the end.
     placed_folders: Vec<Folder<'t>>,
     /// Where the past's files with several names are now; `None` where a dry run would have made one.
-    pub(super) placed: HashMap<FileId, Option<Rc<Held<'t>>>>,
+    pub(super) placed: HashMap<FileId, Option<Held<'t>>>,
     /// Live files that have become another file of the past than the one that they were: not to be renamed any more.
     pub(super) taken: HashSet<FileId>,
     /// Where files are that this restore renamed.
-    pub(super) moved: HashMap<FileId, RelPath>,
-    /// What a dry run would have renamed: entries, and where what they would name really is.
-    pub(super) pretended: HashMap<Entry, Option<RelPath>>,
+    pub(super) moved: HashMap<FileId, Spot<'t>>,
+    /// What entries would name by now on a dry run.
+    pub(super) pretended: HashMap<Entry, Option<Held<'t>>>,
+    /// How many names a dry run would have given to files, or taken from them.
+    pub(super) pretended_links: HashMap<FileId, i64>,
 }
 
 /// A folder of the past and what it is now.
@@ -90,6 +94,7 @@ impl<'t, 'o> Restorer<'t, 'o> {
             taken: HashSet::new(),
             moved: HashMap::new(),
             pretended: HashMap::new(),
+            pretended_links: HashMap::new(),
         }
     }
 
@@ -115,6 +120,12 @@ impl<'t, 'o> Restorer<'t, 'o> {
             return Ok(());
         };
         let dir = self.make_parents(root, &parent)?;
+        let live = dir.live.as_ref().map_or(Ok(None), |dir| Held::look(self.tree, dir.id(), name.as_os_str()));
+        let wanted = self.snapshot.metadata(past).map_err(at)?;
+        let place = Place { dir: &dir, name: &name, path: scope.clone(), past, wanted };
+        if self.is_left_alone(&place, live.map_err(at)?.as_ref()) {
+            return Err(RestoreError::Ignored(scope.clone()));
+        }
         self.place(&dir, &name, past).map_err(|error| error.at(scope))?;
         // It was there before, or is among the folders already: only its entry was needed.
         if dir.made {
@@ -241,36 +252,35 @@ impl<'t, 'o> Restorer<'t, 'o> {
         }
         let has_more_names = place.wanted.kind != FileKind::Directory && place.wanted.nlink > 1;
         if has_more_names && let Some(first) = self.placed.get(&place.past).cloned() {
-            return self.put_link(place, live, first.as_deref());
+            return self.put_link(place, live, first.as_ref());
         }
         let live = match self.move_back(place, live.as_ref())? {
             Some(moved) => Some(moved),
             None => live,
         };
-        let put = match live {
+        let (put, made) = match live {
             Some(live) if self.fits(place, &live)? => {
                 self.update(place, &live)?;
-                Some(live)
+                (Some(live), false)
             }
             Some(live) => {
                 if !self.remove(place.dir()?, place.name, &place.path, live)? {
                     self.note(&place.path, Restored::Blocked);
                     return Ok(());
                 }
-                self.make(place, Restored::Replaced)?
+                (self.make(place, Restored::Replaced)?, true)
             }
-            None => self.make(place, Restored::Created)?,
+            None => (self.make(place, Restored::Created)?, true),
         };
         if let Some(live) = &put
-            && (live.id() != place.past || live.stat.metadata.nlink > 1)
+            && (live.id() != place.past || self.links(live) > 1)
         {
             self.taken.insert(live.id());
         }
         if place.wanted.kind == FileKind::Directory {
-            let made = put.as_ref().is_none_or(|live| live.stat.metadata.nlink == 0);
             self.pending.push(Folder::new(place.path.clone(), place.past, put, made));
         } else if has_more_names {
-            self.placed.insert(place.past, put.map(Rc::new));
+            self.placed.insert(place.past, put);
         }
         Ok(())
     }
@@ -294,7 +304,7 @@ impl<'t, 'o> Restorer<'t, 'o> {
             _ => live.stat.metadata.rdev == place.wanted.rdev,
         };
         // A file with several names is one file: it can only become one file of the past.
-        let alone = live.stat.metadata.nlink == 1;
+        let alone = self.links(live) == 1;
         Ok(same && (alone || self.is_same_group(place.past, live)?))
     }
 
@@ -307,7 +317,7 @@ impl<'t, 'o> Restorer<'t, 'o> {
             return Ok(true);
         }
         let names = self.snapshot.storage().names(self.snapshot.view(), past)?;
-        if names.len() != usize::try_from(live.stat.metadata.nlink).unwrap_or(usize::MAX) {
+        if i64::try_from(names.len()) != Ok(self.links(live)) {
             return Ok(false);
         }
         for entry in names {
@@ -319,8 +329,12 @@ impl<'t, 'o> Restorer<'t, 'o> {
         Ok(true)
     }
 
+    fn links(&self, live: &Held<'t>) -> i64 {
+        i64::from(live.stat.metadata.nlink) + self.pretended_links.get(&live.id()).copied().unwrap_or(0)
+    }
+
     fn past_path(&self, entry: &Entry) -> Result<RelPath> {
-        self.path_in(self.snapshot.view(), entry, &HashMap::new())
+        Ok(self.folder_path(self.snapshot.view(), entry.dir, false)?.join(&entry.name))
     }
 
     /// Makes `place` one more name of a file that is in place under another.
@@ -341,7 +355,9 @@ impl<'t, 'o> Restorer<'t, 'o> {
             self.note(&place.path, Restored::Blocked);
             return Ok(());
         }
-        if let (Some(first), false) = (first, self.options.dry_run) {
+        if let Some(first) = first.filter(|_| self.options.dry_run) {
+            *self.pretended_links.entry(first.id()).or_default() += 1;
+        } else if let Some(first) = first {
             let stat = self.tree.link(self.options.caller, first.id(), place.dir()?, place.name.as_os_str())?;
             drop(Held::new(self.tree, stat));
             self.entry_changed(place.dir()?, place.name);
@@ -393,12 +409,13 @@ impl<'t, 'o> Restorer<'t, 'o> {
         }
     }
 
-    /// Tells whether history knows of no operation on a file since the snapshot.
+    /// Tells whether history knows that no operation has changed a file's content since the snapshot.
     fn is_untouched_since(&self, file: FileId) -> Result<bool> {
         let view = self.snapshot.view();
         let Some(newest) = self.options.newest.filter(|newest| newest.branch == view.branch) else { return Ok(false) };
-        let query = OpQuery { since: view.at, file: Some(file), max: 1, ..OpQuery::all(newest) };
-        Ok(self.snapshot.storage().ops(&query)?.is_empty())
+        let query = OpQuery { since: view.at, file: Some(file), max: OPS_MAX, ..OpQuery::all(newest) };
+        let ops = self.snapshot.storage().ops(&query)?;
+        Ok(ops.len() < OPS_MAX && !ops.iter().flat_map(|op| op.effects()).any(changes_content))
     }
 
     /// Makes a file that is not there; `None` on a dry run, or where the host refuses that kind.
@@ -412,22 +429,21 @@ impl<'t, 'o> Restorer<'t, 'o> {
         let stat = match place.wanted.kind {
             FileKind::File => return self.make_file(place, what).map(Some),
             FileKind::Directory => {
-                let mut stat = self.tree.make_directory(caller, dir, name, 0o700)?;
-                // How `put` knows that there is nothing in it yet.
-                stat.metadata.nlink = 0;
+                // Its own metadata comes when everything is in it.
+                let stat = self.tree.make_directory(caller, dir, name, 0o700)?;
                 self.made(place, what)?;
                 return Ok(Some(Held::new(self.tree, stat)));
             }
-            FileKind::Symlink => {
-                self.tree.make_symlink(caller, dir, name, &self.snapshot.link_target(place.past)?)?
-            }
-            kind => match self.tree.make_node(caller, dir, name, NewNode { kind, mode: 0o600, rdev: place.wanted.rdev }) {
-                Err(TreeError::Refused(errno @ (Errno::PERM | Errno::NOTSUP | Errno::INVAL))) => {
-                    self.note(&place.path, Restored::NotMade(errno));
-                    return Ok(None);
+            FileKind::Symlink => self.tree.make_symlink(caller, dir, name, &self.snapshot.link_target(place.past)?)?,
+            kind => {
+                match self.tree.make_node(caller, dir, name, NewNode { kind, mode: 0o600, rdev: place.wanted.rdev }) {
+                    Err(TreeError::Refused(errno @ (Errno::PERM | Errno::NOTSUP | Errno::INVAL))) => {
+                        self.note(&place.path, Restored::NotMade(errno));
+                        return Ok(None);
+                    }
+                    other => other?,
                 }
-                other => other?,
-            },
+            }
         };
         let held = Held::new(self.tree, stat);
         self.made(place, what)?;
@@ -479,11 +495,10 @@ impl<'t, 'o> Restorer<'t, 'o> {
 
     /// Looks a live entry up; on a dry run, as it would be by then.
     pub(super) fn look(&self, dir: FileId, name: &Name) -> Result<Option<Held<'t>>> {
-        if self.options.dry_run && let Some(real) = self.pretended.get(&Entry::new(dir, name.clone())) {
-            return match real {
-                Some(path) => Held::look_path(self.tree, path),
-                None => Ok(None),
-            };
+        if self.options.dry_run
+            && let Some(pretended) = self.pretended.get(&Entry::new(dir, name.clone()))
+        {
+            return Ok(pretended.clone());
         }
         Held::look(self.tree, dir, name.as_os_str())
     }
@@ -505,6 +520,10 @@ impl From<TreeError> for Failure {
     fn from(source: TreeError) -> Self {
         Self { path: None, source }
     }
+}
+
+fn changes_content(effect: Effect<'_>) -> bool {
+    matches!(effect, Effect::Write { .. } | Effect::Truncate { .. } | Effect::Zero { .. } | Effect::Copy { .. })
 }
 
 fn is_denied(error: &TreeError) -> bool {

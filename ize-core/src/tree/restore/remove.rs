@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use super::Restored;
 use super::held::Held;
 use super::places::Restorer;
-use crate::model::{FileId, FileKind, Name, RelPath};
+use crate::model::{Entry, FileId, FileKind, Name, RelPath};
 use crate::tree::{Result, TreeError};
 
 /// A folder that is being emptied.
@@ -30,7 +30,7 @@ impl<'t> Restorer<'t, '_> {
             return Ok(false);
         }
         if live.kind() != FileKind::Directory {
-            self.unlink(dir, name)?;
+            self.unlink(dir, name, live.id())?;
             return Ok(true);
         }
         let mut levels = vec![self.level(live, name.clone(), path.clone())?];
@@ -44,7 +44,7 @@ impl<'t> Restorer<'t, '_> {
                         levels.push(self.level(found, name, path)?);
                     }
                     Some(found) if found.id().is_recorded() => {
-                        self.unlink(dir, &name)?;
+                        self.unlink(dir, &name, found.id())?;
                         level.removed.push(path);
                     }
                     Some(_) => {
@@ -71,8 +71,10 @@ impl<'t> Restorer<'t, '_> {
         Ok(Level { live, name, path, names, removed: Vec::new(), kept: false })
     }
 
-    fn unlink(&mut self, dir: FileId, name: &Name) -> Result<()> {
+    fn unlink(&mut self, dir: FileId, name: &Name, file: FileId) -> Result<()> {
         if self.options.dry_run {
+            *self.pretended_links.entry(file).or_default() -= 1;
+            self.pretended.insert(Entry::new(dir, name.clone()), None);
             return Ok(());
         }
         self.entry_changed(dir, name);
@@ -82,7 +84,9 @@ impl<'t> Restorer<'t, '_> {
     /// Removes a folder if nothing in it stays. If something does, the report lists one by one what did not.
     fn remove_emptied(&mut self, parent: FileId, emptied: Level<'t>) -> Result<bool> {
         let mut kept = emptied.kept;
-        if !kept && !self.options.dry_run {
+        if !kept && self.options.dry_run {
+            self.pretended.insert(Entry::new(parent, emptied.name.clone()), None);
+        } else if !kept {
             self.entry_changed(parent, &emptied.name);
             match self.tree.remove_directory(self.options.caller, parent, emptied.name.as_os_str()) {
                 // Somebody made something in it just now.
