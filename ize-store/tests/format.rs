@@ -17,7 +17,9 @@ fn fill(store: &dyn FileSystemStorage) {
     log.mark(Landmark::Namespace);
     log.commit(store).unwrap();
     log.write(main, 0, "fn main() {}\n".repeat(100).as_bytes());
-    (0..40).for_each(|n| drop(log.write(notes, n * 10, b"word ")));
+    for n in 0..40 {
+        log.write(notes, n * 10, b"word ");
+    }
     log.truncate(notes, 300);
     log.set_xattr(notes, "user.mood", b"calm");
     log.symlink(FileId::ROOT, "link", b"src/main.rs");
