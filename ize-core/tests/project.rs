@@ -299,3 +299,56 @@ fn errors_by_path_say_what_is_wrong() {
         assert_eq!(result.as_ref().unwrap_err().kind(), kind, "{result:?}");
     }
 }
+
+fn restore(project: &Project, path: &str, at: OpId, dry_run: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let path = RelPath::try_from(path).unwrap();
+    project
+        .restore(&path, View::main(at), dry_run, &mut |restored| {
+            lines.push(format!(
+                "{}{} {}",
+                if restored.is_change { "" } else { "note: " },
+                restored.path,
+                restored.what
+            ));
+        })
+        .unwrap();
+    lines
+}
+
+#[test]
+fn restoring_brings_the_past_back_and_can_be_undone() {
+    let world = World::new();
+    let project = world.create();
+    project.write("a", b"one").unwrap();
+    project.write("b", b"b").unwrap();
+    let before = project.sync().unwrap();
+    project.write("a", b"two").unwrap();
+    project.remove("b").unwrap();
+    project.write("c", b"c").unwrap();
+    let after = project.sync().unwrap();
+    let planned = restore(&project, ".", before, true);
+    assert_eq!(project.sync().unwrap(), after, "a dry run changes nothing");
+    assert_eq!(restore(&project, ".", before, false), planned);
+    assert_eq!((project.read("a").unwrap(), project.read("b").unwrap()), (b"one".to_vec(), b"b".to_vec()));
+    assert!(project.read("c").is_err());
+    restore(&project, ".", after, false);
+    assert_eq!((project.read("a").unwrap(), project.read("c").unwrap()), (b"two".to_vec(), b"c".to_vec()));
+    let error =
+        project.restore(&RelPath::try_from("none").unwrap(), View::main(after), false, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn restoring_leaves_ignored_files_alone() {
+    let world = World::new();
+    let settings = SettingsLayer { ignore: vec!["*.o".into()], ..SettingsLayer::default() };
+    let project = world.create_as(NewProject { settings, ..world.new_project() });
+    project.write("a", b"one").unwrap();
+    let before = project.sync().unwrap();
+    project.write("a.o", b"object").unwrap();
+    project.write("b", b"b").unwrap();
+    restore(&project, ".", before, false);
+    assert_eq!(project.read("a.o").unwrap(), b"object");
+    assert!(project.read("b").is_err());
+}

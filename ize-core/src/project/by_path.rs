@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 
+use super::restore::own_caller;
 use super::{Project, ProjectError, Result, Revision};
 use crate::model::{FileId, FileMetadata, Name, RelPath};
 use crate::storage::FileSystemStorageExt;
-use crate::tree::{Caller, Handle, Live, OpenMode, RenameMode, Tree};
+use crate::tree::{Handle, Live, OpenMode, RenameMode, Tree};
 
 const READ_BYTES: usize = 256 * 1024;
 const FILE_MODE: u32 = 0o644;
@@ -36,7 +37,7 @@ impl Project {
     pub fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         let path = parse(path.as_ref())?;
         let node = Held::find(self.live(), &path)?;
-        let handle = self.live().open(caller(), node.file, OpenMode { read: true, ..OpenMode::default() })?;
+        let handle = self.live().open(own_caller(), node.file, OpenMode { read: true, ..OpenMode::default() })?;
         let content = read_all(self.live(), handle);
         self.live().release(handle);
         content
@@ -70,7 +71,7 @@ impl Project {
     /// What the tree refuses.
     pub fn make_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let (folder, name) = self.place(path.as_ref())?;
-        let made = self.live().make_directory(caller(), folder.file, name.as_os_str(), FOLDER_MODE)?;
+        let made = self.live().make_directory(own_caller(), folder.file, name.as_os_str(), FOLDER_MODE)?;
         self.live().forget(made.file, 1);
         Ok(())
     }
@@ -81,7 +82,7 @@ impl Project {
     /// What the tree refuses.
     pub fn symlink(&self, target: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> Result<()> {
         let (folder, name) = self.place(path.as_ref())?;
-        let made = self.live().make_symlink(caller(), folder.file, name.as_os_str(), target.as_ref())?;
+        let made = self.live().make_symlink(own_caller(), folder.file, name.as_os_str(), target.as_ref())?;
         self.live().forget(made.file, 1);
         Ok(())
     }
@@ -95,7 +96,7 @@ impl Project {
         let (new_folder, new) = self.place(to.as_ref())?;
         let from = (old_folder.file, old.as_os_str());
         let to = (new_folder.file, new.as_os_str());
-        Ok(self.live().rename(caller(), from, to, RenameMode::Replace)?)
+        Ok(self.live().rename(own_caller(), from, to, RenameMode::Replace)?)
     }
 
     /// Removes a file, a symlink or an empty folder.
@@ -106,9 +107,9 @@ impl Project {
         let is_folder = self.metadata(path.as_ref())?.kind == crate::model::FileKind::Directory;
         let (folder, name) = self.place(path.as_ref())?;
         if is_folder {
-            Ok(self.live().remove_directory(caller(), folder.file, name.as_os_str())?)
+            Ok(self.live().remove_directory(own_caller(), folder.file, name.as_os_str())?)
         } else {
-            Ok(self.live().unlink(caller(), folder.file, name.as_os_str())?)
+            Ok(self.live().unlink(own_caller(), folder.file, name.as_os_str())?)
         }
     }
 
@@ -132,7 +133,7 @@ impl Project {
 
     fn put(&self, path: &[u8], content: &[u8], mode: OpenMode) -> Result<()> {
         let (folder, name) = self.place(path)?;
-        let (stat, handle) = self.live().create(caller(), folder.file, name.as_os_str(), FILE_MODE, mode)?;
+        let (stat, handle) = self.live().create(own_caller(), folder.file, name.as_os_str(), FILE_MODE, mode)?;
         let written = write_all(self.live(), handle, content);
         let flushed = self.live().flush(handle);
         self.live().release(handle);
@@ -193,18 +194,10 @@ fn parse(path: &[u8]) -> Result<RelPath> {
         .map_err(|source| ProjectError::InvalidPath { path: String::from_utf8_lossy(path).into_owned(), source })
 }
 
-fn caller() -> Caller {
-    Caller {
-        pid: std::process::id(),
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    }
-}
-
 fn write_all(live: &Live, handle: Handle, content: &[u8]) -> Result<()> {
     let mut done = 0;
     while done < content.len() {
-        done += live.write(caller(), handle, done as u64, &content[done..])?;
+        done += live.write(own_caller(), handle, done as u64, &content[done..])?;
     }
     Ok(())
 }

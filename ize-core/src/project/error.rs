@@ -10,7 +10,7 @@ use crate::journal::JournalError;
 use crate::model::{InvalidName, RelPath};
 use crate::record::RecordError;
 use crate::storage::StorageError;
-use crate::tree::{CopyError, TreeError};
+use crate::tree::{CopyError, RestoreError, TreeError};
 
 /// Kinds of failure that callers treat differently; a command gives each its own exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,6 +131,9 @@ pub enum ProjectError {
     /// A tree could not be copied.
     #[error("copying failed")]
     Copy(#[from] CopyError),
+    /// A path could not be restored.
+    #[error("restoring failed")]
+    Restore(#[from] RestoreError),
     /// A name for a snapshot would mean something else as a revision.
     #[error("'{name}' cannot be a snapshot's name: it means something else as a revision")]
     NotAName {
@@ -181,6 +184,7 @@ impl ProjectError {
             | Self::InvalidPath { .. } => ErrorKind::Usage,
             Self::Record(error) => kind_of_record(error),
             Self::Copy(error) => kind_of_copy(error),
+            Self::Restore(error) => kind_of_restore(error),
             Self::NameTaken { .. } | Self::InUse { .. } => ErrorKind::InTheWay,
             Self::Damaged { .. } | Self::NewerFormat { .. } => ErrorKind::Damaged,
             Self::Revision(error) => error.kind(),
@@ -257,6 +261,15 @@ fn kind_of_copy(error: &CopyError) -> ErrorKind {
         CopyError::Reserved | CopyError::IntoItself(_) => ErrorKind::Usage,
         CopyError::Destination { source, .. } | CopyError::Write { source, .. } => kind_of_io(&(*source).into()),
         CopyError::Origin { source, .. } | CopyError::Read { source, .. } => kind_of_tree(source),
+    }
+}
+
+fn kind_of_restore(error: &RestoreError) -> ErrorKind {
+    match error {
+        RestoreError::NotThere(_) => ErrorKind::NotFound,
+        RestoreError::Ignored(_) => ErrorKind::Usage,
+        RestoreError::ParentIsNoFolder(_) => ErrorKind::InTheWay,
+        RestoreError::At { source, .. } => kind_of_tree(source),
     }
 }
 

@@ -19,6 +19,7 @@ mod options;
 mod owner;
 mod reader;
 mod registry;
+mod restore;
 mod revision;
 #[cfg(test)]
 mod script;
@@ -36,6 +37,7 @@ pub use options::{Progress, ProjectOptions};
 pub use owner::Project;
 pub use reader::Reader;
 pub use registry::{CentralDir, DamagedProject, NewProject, ProjectInfo, ProjectList};
+pub use restore::RestoredPath;
 pub use revision::{Clock, InvalidRevision, Moment, Revision, RevisionError};
 pub use settings::{ProcessorLayer, Settings, SettingsError, SettingsLayer};
 pub use status::Status;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
 use super::socket;
-use crate::model::OpId;
-use crate::project::{ErrorKind, ProjectError, Result, Status};
+use crate::model::{OpId, RelPath, View};
+use crate::project::{ErrorKind, ProjectError, RestoredPath, Result, Status};
 use crate::storage::remote::{RemoteStorage, frame};
 use crate::storage::{FileSystemStorage, Finding, RefName};
 
@@ -79,6 +79,24 @@ impl Client {
         self.ask_op(&Request::Snapshot { name: name.clone() }, &mut |_| {})
     }
 
+    /// Brings back a path as it was in a view, as [`crate::project::Project::restore`].
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn restore(
+        &mut self,
+        path: &RelPath,
+        view: View,
+        dry_run: bool,
+        each: &mut dyn FnMut(RestoredPath),
+    ) -> Result<OpId> {
+        let mut take = |item| match item {
+            Item::Restored(restored) => each(restored),
+            Item::Finding(_) => {}
+        };
+        self.ask_op(&Request::Restore { path: path.clone(), view, dry_run }, &mut take)
+    }
+
     /// Checks that all of history can be read back, or mends what can be mended.
     ///
     /// # Errors
@@ -86,6 +104,7 @@ impl Client {
     pub fn verify(&mut self, repair: bool, each: &mut dyn FnMut(Finding)) -> Result<()> {
         let mut take = |item| match item {
             Item::Finding(finding) => each(finding),
+            Item::Restored(_) => {}
         };
         self.ask(&Request::Verify { repair }, None, &mut take).map(drop)
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::OpId;
-use crate::project::{ErrorKind, ProjectError, Status};
+use crate::model::{OpId, RelPath, View};
+use crate::project::{ErrorKind, ProjectError, RestoredPath, Status};
 use crate::storage::{Finding, RefName};
 
 /// The version of these messages.
@@ -35,6 +35,7 @@ pub(super) enum Request {
     Sync,
     Barrier,
     Snapshot { name: RefName },
+    Restore { path: RelPath, view: View, dry_run: bool },
     Verify { repair: bool },
     Unmount(UnmountOptions),
 }
@@ -48,6 +49,7 @@ pub(super) enum Reply {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Item {
     Finding(Finding),
+    Restored(RestoredPath),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -234,6 +234,9 @@ impl Shared {
             Request::Sync => project.sync().map(Answer::Op),
             Request::Barrier => project.barrier().map(Answer::Op),
             Request::Snapshot { name } => project.snapshot(&name).map(Answer::Op),
+            Request::Restore { path, view, dry_run } => {
+                project.restore(&path, view, dry_run, &mut |restored| send(Item::Restored(restored))).map(Answer::Op)
+            }
             Request::Verify { repair } => {
                 project.verify(repair, &mut |finding| send(Item::Finding(finding)))?;
                 Ok(Answer::Done)

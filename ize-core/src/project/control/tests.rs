@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::message::{Hello, Refusal, Service, VERSION};
 use super::*;
-use crate::model::{OpId, RelPath};
+use crate::model::{OpId, RelPath, View};
 use crate::project::{
     Backends, CentralDir, ErrorKind, HistoryQuery, NewProject, Project, ProjectError, ProjectName, ProjectOptions,
     Reader, Settings,
@@ -85,6 +85,24 @@ fn errors_keep_their_message_hint_and_kind() {
         other => panic!("{other:?}"),
     }
     assert!(client.status().is_ok(), "the connection goes on");
+}
+
+#[test]
+fn a_client_restores() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut client = world.connect().unwrap();
+    world.project.write("a", b"one").unwrap();
+    let view = View::main(client.sync().unwrap());
+    world.project.write("a", b"two").unwrap();
+    let path = RelPath::try_from("a").unwrap();
+    let mut restored = Vec::new();
+    let op = client.restore(&path, view, false, &mut |line| restored.push(line)).unwrap();
+    assert_eq!(restored.len(), 1);
+    assert_eq!(world.project.read("a").unwrap(), b"one");
+    assert_eq!(op, world.project.recorder().recorded());
+    let none = RelPath::try_from("none").unwrap();
+    assert_eq!(client.restore(&none, view, false, &mut |_| {}).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]

@@ -164,6 +164,8 @@ impl Run {
     fn add(&mut self, op: &OpCode, tied: bool) {
         let is_content = Class::of(op) == Class::Content;
         let follows_sure = self.sure.first == self.all.first;
+        // Attributes come after content: these belong to what was done before.
+        let is_earlier = self.all.has_content && Class::of(op) == Class::Attributes;
         self.taken += 1;
         self.created = Class::of(op) == Class::Create;
         self.boundaries += usize::from(is_content && op.landmark.is_some());
@@ -175,7 +177,7 @@ impl Run {
         };
         // Content before content is sure, and so is what belongs to one restore; a change of attributes in the middle
         // only counts if the creation follows.
-        let is_sure = tied || (self.class == Class::Content && is_content);
+        let is_sure = (tied && !is_earlier) || (self.class == Class::Content && is_content);
         if is_sure && follows_sure && self.class != Class::Arrival {
             self.sure = self.all;
         }
@@ -235,12 +237,11 @@ fn is_own(op: &OpCode) -> bool {
 }
 
 /// Tells whether an operation only keeps the record exact and is nobody's doing: the times of a folder whose entries
-/// were found, the permissions of a new project's root.
+/// were found or restored, the permissions of a new project's root.
 pub(super) fn is_bookkeeping(op: &OpCode) -> bool {
     let is_folder = op.metadata().is_some_and(|metadata| metadata.kind == FileKind::Directory);
     let is_new_root = op.op_type.file() == FileId::ROOT && !op.op_type.is_external();
     let is_touch = matches!(op.op_type.change(), OpType::Touch { .. });
     let is_attribute = Class::of(op) == Class::Attributes;
-    let is_unseen = is_own(op) && op.actor.pid == 0;
-    is_folder && is_attribute && (is_touch || is_new_root) && is_unseen
+    is_folder && is_attribute && (is_touch || is_new_root) && is_own(op)
 }

@@ -257,6 +257,25 @@ fn what_was_found_is_marked_and_grouped() {
 }
 
 #[test]
+fn what_a_restore_does_to_a_file_is_one_row() {
+    let mut script = Script::new();
+    script.save_new("a", "one"); // 1, 2
+    script.by(7, "ize");
+    for round in ["two", "three"] {
+        script.truncate("a", 0);
+        script.write("a", 0, round);
+        script.mark(Landmark::Close);
+        script.chmod("a", 0o600);
+        script.chmod("a", 0o644);
+    }
+    script.create("b"); // 11
+    script.write("b", 0, "new");
+    script.mark(Landmark::Close);
+    script.chmod("b", 0o600);
+    assert_eq!(saves(&script, "."), ["create b @11..@13", "write a @7..@10", "write a @3..@6", "create a @1..@2"]);
+}
+
+#[test]
 fn since_until_and_limit_bound_the_rows() {
     let mut script = Script::new();
     for name in ["a", "b", "c"] {

@@ -9,7 +9,7 @@
 //! | `central-dir` | where projects live; only in the user's file | |
 //! | `backend` | which storage new projects get | `"store"` |
 //! | `engine` | which engine of the backend new projects get | the backend's own |
-//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"relaxed"`; this version knows no `"group"` yet |
+//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"relaxed"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |

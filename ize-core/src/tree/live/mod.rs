@@ -162,6 +162,11 @@ impl Live {
         &self.recorder
     }
 
+    /// Returns the ignore rules.
+    pub fn ignore(&self) -> IgnoreRules {
+        self.ignore.read().clone()
+    }
+
     /// Replaces the ignore rules; names that history knows stay recorded.
     pub fn set_ignore(&self, rules: IgnoreRules) {
         *self.ignore.write() = rules;
