@@ -33,11 +33,13 @@ impl Project {
     ) -> Result<OpId> {
         let reader = self.reader()?;
         let snapshot = reader.at(view);
-        let mut options = RestoreOptions::default();
-        options.dry_run = dry_run;
-        options.ignore = self.live().ignore();
-        options.caller = own_caller();
-        options.newest = Some(reader.newest());
+        let options = RestoreOptions {
+            dry_run,
+            ignore: self.live().ignore(),
+            caller: own_caller(),
+            newest: Some(reader.newest()),
+            ..RestoreOptions::default()
+        };
         let report = restore(self.live().as_ref(), &snapshot, path, &options)?;
         self.invalidate(&report);
         for (path, what) in report.entries {
