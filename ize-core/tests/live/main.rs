@@ -4,6 +4,7 @@
 
 mod compare;
 mod ignored;
+mod past;
 mod random;
 mod reconcile;
 mod restore;

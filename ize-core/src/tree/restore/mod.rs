@@ -8,6 +8,7 @@
 //! metadata, which no later change disturbs.
 
 mod content;
+mod files;
 mod held;
 mod metadata;
 mod moves;

@@ -4,19 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use rustix::io::Errno;
 
-use super::content::ContentOf;
 use super::held::{Held, make_accessible, names_in};
 use super::metadata::Wanted;
 use super::moves::Spot;
 use super::{RestoreError, RestoreOptions, RestoreReport, Restored};
-use crate::model::{Effect, Entry, FileId, FileKind, FileMetadata, Name, OpId, RelPath};
-use crate::storage::{DirEntry, OpQuery};
-use crate::tree::{NewNode, OpenMode, Result, Snapshot, Tree, TreeError};
+use crate::model::{Entry, FileId, FileKind, FileMetadata, Name, OpId, RelPath};
+use crate::storage::DirEntry;
+use crate::tree::{Result, Snapshot, Tree, TreeError};
 
 /// How many entries are asked of the snapshot at a time.
 const PAGE: usize = 1000;
-/// After how many operations on a file its content is compared without looking for one that changed it.
-const OPS_MAX: usize = 64;
 
 /// A restore in progress.
 pub(super) struct Restorer<'t, 'o> {
@@ -175,7 +172,7 @@ impl<'t, 'o> Restorer<'t, 'o> {
             after = Some(last.name.clone());
             for DirEntry { name, file, .. } in page {
                 live_names.remove(&name);
-                self.place(&folder, &name, file)?;
+                self.place_openly(&folder, &name, file)?;
             }
         }
         folder.extra = live_names.into_iter().collect();
@@ -191,14 +188,18 @@ impl<'t, 'o> Restorer<'t, 'o> {
 
     /// Lists a folder, also one that its permissions close.
     pub(super) fn list(&self, folder: &Held<'t>) -> Result<Vec<Name>> {
-        let names = match names_in(self.tree, folder.id()) {
-            Err(error) if is_denied(&error) && !self.options.dry_run => {
-                make_accessible(self.tree, self.options.caller, &folder.stat)?;
-                names_in(self.tree, folder.id())
-            }
-            other => other,
-        };
-        Ok(names?.into_iter().map(|(name, _)| name).collect())
+        self.open_up(folder, 0o500)?;
+        Ok(names_in(self.tree, folder.id())?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Gives the owner access to a folder that lacks some of these permissions. It gets its own ones back when its turn
+    /// comes in the second pass, or is removed.
+    pub(super) fn open_up(&self, folder: &Held<'t>, needed: u32) -> Result<()> {
+        let closed = folder.stat.metadata.mode & needed != needed;
+        if closed && !self.options.dry_run && !rustix::process::geteuid().is_root() {
+            make_accessible(self.tree, self.options.caller, &folder.stat)?;
+        }
+        Ok(())
     }
 
     /// Notes whether the folder itself differs, before anything in it is changed.
@@ -220,6 +221,9 @@ impl<'t, 'o> Restorer<'t, 'o> {
     /// Second pass over one folder.
     fn finish(&mut self, folder: &Folder<'t>) -> Result<()> {
         let Some(live) = &folder.live else { return Ok(()) };
+        if !folder.extra.is_empty() {
+            self.open_up(live, 0o700)?;
+        }
         for name in &folder.extra {
             let path = folder.path.join(name);
             let Some(extra) = self.look(live.id(), name)? else { continue };
@@ -232,6 +236,17 @@ impl<'t, 'o> Restorer<'t, 'o> {
         }
         let metadata = self.snapshot.metadata(folder.past)?;
         self.set_metadata(live.id(), folder.past, metadata, &folder.path).map(drop)
+    }
+
+    /// As [`Self::place`], also where the folder's own permissions forbid to change it.
+    fn place_openly(&mut self, dir: &Folder<'t>, name: &Name, past: FileId) -> Result<(), Failure> {
+        match (self.place(dir, name, past), &dir.live) {
+            (Err(failure), Some(live)) if is_denied(&failure.source) && live.stat.metadata.mode & 0o300 != 0o300 => {
+                self.open_up(live, 0o700)?;
+                self.place(dir, name, past)
+            }
+            (other, _) => other,
+        }
     }
 
     fn place(&mut self, dir: &Folder<'t>, name: &Name, past: FileId) -> Result<(), Failure> {
@@ -367,113 +382,18 @@ impl<'t, 'o> Restorer<'t, 'o> {
         Ok(())
     }
 
-    /// Changes a live file in place. A folder's own turn comes later.
-    fn update(&mut self, place: &Place<'_, 't>, live: &Held<'t>) -> Result<()> {
-        if live.kind() == FileKind::Directory {
-            return Ok(());
-        }
-        let content = live.kind() == FileKind::File && self.update_content(place, live)?;
-        let metadata = self.set_metadata(live.id(), place.past, place.wanted, &place.path)?;
-        if content || metadata {
-            self.report.changed_files.insert(live.id());
-            self.note(&place.path, if content { Restored::Content } else { Restored::Metadata });
-        }
-        Ok(())
-    }
-
-    fn update_content(&self, place: &Place<'_, 't>, live: &Held<'t>) -> Result<bool> {
-        if live.id() == place.past && self.is_untouched_since(place.past)? {
-            return Ok(false);
-        }
-        let content = self.content_of(place, live);
-        match content.equalise() {
-            Err(error) if is_denied(&error) && !self.options.dry_run => {
-                make_accessible(self.tree, self.options.caller, &live.stat)?;
-                content.equalise()
-            }
-            other => other,
-        }
-    }
-
-    fn content_of(&self, place: &Place<'_, 't>, live: &Held<'t>) -> ContentOf<'_> {
-        ContentOf {
-            tree: self.tree,
-            snapshot: self.snapshot,
-            caller: self.options.caller,
-            live: live.id(),
-            past: place.past,
-            live_size: live.stat.metadata.size,
-            size: place.wanted.size,
-            block_size: live.stat.block_size,
-            dry_run: self.options.dry_run,
-        }
-    }
-
-    /// Tells whether history knows that no operation has changed a file's content since the snapshot.
-    fn is_untouched_since(&self, file: FileId) -> Result<bool> {
-        let view = self.snapshot.view();
-        let Some(newest) = self.options.newest.filter(|newest| newest.branch == view.branch) else { return Ok(false) };
-        let query = OpQuery { since: view.at, file: Some(file), max: OPS_MAX, ..OpQuery::all(newest) };
-        let ops = self.snapshot.storage().ops(&query)?;
-        Ok(ops.len() < OPS_MAX && !ops.iter().flat_map(|op| op.effects()).any(changes_content))
-    }
-
-    /// Makes a file that is not there; `None` on a dry run, or where the host refuses that kind.
-    fn make(&mut self, place: &Place<'_, 't>, what: Restored) -> Result<Option<Held<'t>>> {
-        if self.options.dry_run {
-            self.note(&place.path, what);
-            return Ok(None);
-        }
-        let caller = self.options.caller;
-        let (dir, name) = (place.dir()?, place.name.as_os_str());
-        let stat = match place.wanted.kind {
-            FileKind::File => return self.make_file(place, what).map(Some),
-            FileKind::Directory => {
-                // Its own metadata comes when everything is in it.
-                let stat = self.tree.make_directory(caller, dir, name, 0o700)?;
-                self.made(place, what)?;
-                return Ok(Some(Held::new(self.tree, stat)));
-            }
-            FileKind::Symlink => self.tree.make_symlink(caller, dir, name, &self.snapshot.link_target(place.past)?)?,
-            kind => {
-                match self.tree.make_node(caller, dir, name, NewNode { kind, mode: 0o600, rdev: place.wanted.rdev }) {
-                    Err(TreeError::Refused(errno @ (Errno::PERM | Errno::NOTSUP | Errno::INVAL))) => {
-                        self.note(&place.path, Restored::NotMade(errno));
-                        return Ok(None);
-                    }
-                    other => other?,
-                }
-            }
-        };
-        let held = Held::new(self.tree, stat);
-        self.made(place, what)?;
-        self.set_metadata(held.id(), place.past, place.wanted, &place.path)?;
-        Ok(Some(held))
-    }
-
-    fn make_file(&mut self, place: &Place<'_, 't>, what: Restored) -> Result<Held<'t>> {
-        let mode = OpenMode { read: true, write: true, exclusive: true, ..OpenMode::default() };
-        let caller = self.options.caller;
-        let (stat, handle) = self.tree.create(caller, place.dir()?, place.name.as_os_str(), 0o600, mode)?;
-        let held = Held::new(self.tree, stat);
-        self.made(place, what)?;
-        self.content_of(place, &held).fill(handle)?;
-        self.set_metadata(held.id(), place.past, place.wanted, &place.path)?;
-        Ok(held)
-    }
-
-    fn made(&mut self, place: &Place<'_, 't>, what: Restored) -> Result<()> {
-        self.note(&place.path, what);
-        self.entry_changed(place.dir()?, place.name);
-        Ok(())
-    }
-
     fn wanted(&self, past: FileId, metadata: FileMetadata) -> Result<Wanted> {
         Ok(Wanted { metadata, xattrs: self.snapshot.xattrs(past)?, owners: self.options.owners })
     }
 
     /// Gives a live file the metadata of the past; answers whether anything differed.
-    fn set_metadata(&mut self, live: FileId, past: FileId, metadata: FileMetadata, path: &RelPath) -> Result<bool> {
+    pub(super) fn set_metadata(
+        &mut self,
+        live: FileId,
+        past: FileId,
+        metadata: FileMetadata,
+        path: &RelPath,
+    ) -> Result<bool> {
         let wanted = self.wanted(past, metadata)?;
         let report = &mut self.report;
         let mut note = |what| report.entries.push((path.clone(), what));
@@ -522,10 +442,6 @@ impl From<TreeError> for Failure {
     }
 }
 
-fn changes_content(effect: Effect<'_>) -> bool {
-    matches!(effect, Effect::Write { .. } | Effect::Truncate { .. } | Effect::Zero { .. } | Effect::Copy { .. })
-}
-
-fn is_denied(error: &TreeError) -> bool {
+pub(super) fn is_denied(error: &TreeError) -> bool {
     matches!(error, TreeError::Refused(Errno::ACCESS | Errno::PERM))
 }

@@ -67,6 +67,7 @@ impl<'t> Restorer<'t, '_> {
     }
 
     fn level(&self, live: Held<'t>, name: Name, path: RelPath) -> Result<Level<'t>> {
+        self.open_up(&live, 0o700)?;
         let names = self.list(&live)?;
         Ok(Level { live, name, path, names, removed: Vec::new(), kept: false })
     }
