@@ -1,0 +1,53 @@
+//! The storage backends of this program, by name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ize_core::project::{Backend, BackendOptions, Backends, ProjectInfo};
+use ize_core::storage::{FileSystemStorage, Finding, StorageError};
+use ize_store::{Engine, Store, StoreOptions};
+
+/// Returns all of them.
+pub(crate) fn all() -> Backends {
+    Backends::new().with(StoreBackend)
+}
+
+/// Content packs with an index: `store`.
+#[derive(Debug)]
+struct StoreBackend;
+
+impl Backend for StoreBackend {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn create(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
+        Ok(Arc::new(Store::create(dir, &store_options(options.engine.as_deref(), options.enable_compression)?)?))
+    }
+
+    fn open(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
+        Ok(Arc::new(Store::open(dir, &store_options(options.engine.as_deref(), options.enable_compression)?)?))
+    }
+}
+
+fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions, StorageError> {
+    let engine = match engine {
+        Some(name) => name.parse().map_err(|error: ize_store::UnknownEngine| StorageError::Invalid(error.to_string()))?,
+        None => Engine::default(),
+    };
+    Ok(StoreOptions::default().engine(engine).compression(compression))
+}
+
+/// Rebuilds what a store can be rebuilt from although it cannot be opened. The caller holds the project's lock. Answers
+/// `false` where the backend knows no such thing.
+///
+/// # Errors
+/// If it could not be done; the store is then as it was.
+pub(crate) fn rebuild(info: &ProjectInfo, report: &mut dyn FnMut(Finding)) -> Result<bool, StorageError> {
+    if info.toml.backend != StoreBackend.name() {
+        return Ok(false);
+    }
+    let options = store_options(info.toml.engine.as_deref(), true)?;
+    Store::rebuild_index(info.paths.store(StoreBackend.folder()), &options, report)?;
+    Ok(true)
+}

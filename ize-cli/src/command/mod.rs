@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+mod cat;
+mod delete;
+mod history;
+mod init;
+mod list;
+mod mount;
+mod open;
+mod progress;
+mod restore;
+mod status;
+mod sync;
+mod unmount;
+mod verify;
+
+use crate::arguments::Command;
+use crate::context::Context;
+use crate::failure::Result;
+
+/// Carries out a command.
+///
+/// # Errors
+/// [`crate::failure::Failure`] with the exit code.
+pub(crate) fn run(context: &Context, command: &Command) -> Result<()> {
+    match command {
+        Command::Init(arguments) => init::run(context, arguments),
+        Command::Mount(arguments) => mount::run(context, arguments),
+        Command::Unmount(arguments) => unmount::run(context, arguments),
+        Command::List(arguments) => list::run(context, arguments),
+        Command::Status(arguments) => status::run(context, arguments),
+        Command::Sync(arguments) => sync::run(context, arguments),
+        Command::History(arguments) => history::run(context, arguments),
+        Command::Cat(arguments) => cat::run(context, arguments),
+        Command::Restore(arguments) => restore::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, arguments),
+        Command::Delete(arguments) => delete::run(context, arguments),
+    }
+}

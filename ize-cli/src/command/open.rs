@@ -1,0 +1,180 @@
+//! How a command reaches a project: through the process that has it open, else by opening it itself.
+
+use std::cell::RefCell;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ize_core::model::{OpId, View};
+use ize_core::project::control::Client;
+use ize_core::project::{
+    Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, Revision, RevisionError, Status,
+};
+use ize_core::storage::{Finding, Severity, StorageError};
+
+use crate::backends;
+use crate::context::{Context, Target};
+use crate::daemon::LOCK_WAIT;
+use crate::failure::Result;
+
+/// How often to look again while a process has the project open, but does not answer: it is starting or ending.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A project whose history can be read. Everything that was acknowledged before it was opened is in it.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Through its daemon.
+    Daemon(Box<Reader>),
+    /// By this process.
+    Offline(Box<OfflineReader>),
+}
+
+impl Opened {
+    /// Returns the history.
+    pub(super) fn reader(&self) -> &Reader {
+        match self {
+            Self::Daemon(reader) => reader,
+            Self::Offline(offline) => offline,
+        }
+    }
+}
+
+/// Opens a project's history for reading.
+///
+/// # Errors
+/// If another process has it open and does not answer; if it cannot be opened.
+pub(super) fn reading(context: &Context, target: &Target) -> Result<Opened> {
+    reach(
+        target,
+        |client| {
+            let reader = Reader::new(client.storage()?, target.info.paths.id, target.info.toml.branch)?;
+            Ok(Opened::Daemon(Box::new(reader.with_clock(Clock::system()))))
+        },
+        || Ok(Opened::Offline(Box::new(offline(context, target)?))),
+    )
+}
+
+/// A project's status, and the daemon that told it.
+#[derive(Debug)]
+pub(super) struct State {
+    /// As the library tells it.
+    pub(super) status: Status,
+    /// The process that serves its mount.
+    pub(super) daemon: Option<u32>,
+}
+
+/// Asks how far a project is recorded.
+///
+/// # Errors
+/// As [`reading`].
+pub(super) fn status(context: &Context, target: &Target) -> Result<State> {
+    reach(
+        target,
+        |client| {
+            let status = client.status()?;
+            Ok(State { daemon: Some(status.pid), status })
+        },
+        || Ok(State { status: offline(context, target)?.status()?, daemon: None }),
+    )
+}
+
+/// Waits until everything that happened so far is in history, durably.
+///
+/// # Errors
+/// As [`reading`]; if it could not be recorded.
+pub(super) fn sync(context: &Context, target: &Target) -> Result<OpId> {
+    reach(target, Client::sync, || owner(context, target)?.sync())
+}
+
+/// Checks a project's history, or mends it, also where it cannot be opened.
+///
+/// # Errors
+/// As [`reading`]; if the check could not be carried out.
+pub(super) fn verify(context: &Context, target: &Target, repair: bool, report: &mut dyn FnMut(Finding)) -> Result<()> {
+    let report = RefCell::new(report);
+    let each = |finding: Finding| report.borrow_mut()(finding);
+    reach(
+        target,
+        |client| client.verify(repair, &mut |finding| each(finding)),
+        || match offline(context, target) {
+            Ok(offline) if repair => Ok(offline.storage().repair(&mut |finding| each(finding))?),
+            Ok(offline) => Ok(offline.storage().verify(&mut |finding| each(finding))?),
+            Err(ProjectError::Storage(StorageError::Corrupt(what))) => {
+                each(Finding { severity: Severity::Repairable, what });
+                if repair { rebuild(context, target, &mut |finding| each(finding)) } else { Ok(()) }
+            }
+            Err(error) => Err(error),
+        },
+    )
+}
+
+fn rebuild(
+    context: &Context,
+    target: &Target,
+    report: &mut dyn FnMut(Finding),
+) -> ize_core::project::Result<()> {
+    let lock = ProjectLock::acquire(&target.info.paths, LOCK_WAIT)?;
+    if !backends::rebuild(&target.info, report)? {
+        return Err(StorageError::Unsupported("repairing what cannot be opened").into());
+    }
+    drop(lock);
+    // What is in the journal only follows when it is opened.
+    offline(context, target).map(drop)
+}
+
+fn offline(context: &Context, target: &Target) -> ize_core::project::Result<OfflineReader> {
+    let options = context.project_options(Some(&target.info))?;
+    OfflineReader::open(&target.info, &backends::all(), &options)
+}
+
+fn owner(context: &Context, target: &Target) -> ize_core::project::Result<Project> {
+    let options = context.project_options(Some(&target.info))?;
+    Project::open(target.info.clone(), &backends::all(), options)
+}
+
+/// Finds the moment that a revision names.
+///
+/// # Errors
+/// If the text is no revision, or names no moment of this project.
+pub(super) fn resolve(reader: &Reader, text: &str) -> Result<View> {
+    let revision: Revision = text.parse().map_err(|error| ProjectError::from(RevisionError::Invalid(error)))?;
+    reader.resolve(&revision).map_err(|error| ProjectError::from(error).into())
+}
+
+/// Connects to the process that has a project open; `None` if there is none.
+///
+/// # Errors
+/// If it has the project open, but does not answer.
+pub(super) fn daemon(info: &ProjectInfo) -> Result<Option<Client>> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        if let Some(client) = Client::connect(&info.paths.socket())? {
+            return Ok(Some(client));
+        }
+        match ProjectLock::holder(&info.paths)? {
+            None => return Ok(None),
+            Some(holder) if Instant::now() > deadline => {
+                return Err(ProjectError::InUse { holder: Some(holder).filter(|pid| *pid != 0) }.into());
+            }
+            Some(_) => thread::sleep(RETRY_INTERVAL),
+        }
+    }
+}
+
+/// Asks the process that has the project open, or opens it here. While a daemon starts or ends it does neither for a
+/// moment, so both are tried again.
+fn reach<T>(
+    target: &Target,
+    mut ask: impl FnMut(&mut Client) -> ize_core::project::Result<T>,
+    open: impl Fn() -> ize_core::project::Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        if let Some(mut client) = Client::connect(&target.info.paths.socket())? {
+            return Ok(ask(&mut client)?);
+        }
+        match open() {
+            Err(ProjectError::InUse { .. }) if Instant::now() < deadline => thread::sleep(RETRY_INTERVAL),
+            done => return Ok(done?),
+        }
+    }
+}

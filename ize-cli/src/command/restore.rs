@@ -1,0 +1,67 @@
+//! `ize restore`.
+
+use std::path::Path;
+
+use ize_core::model::{RelPath, View};
+use ize_core::project::{ProjectError, Reader};
+use ize_core::tree::{CopyOptions, CopyReport, Snapshot, export};
+
+use super::open;
+use crate::arguments::Restore;
+use crate::context::{Context, Target};
+use crate::failure::{Failure, Kind, Result};
+use crate::output::{human, note, say};
+
+pub(super) fn run(context: &Context, arguments: &Restore) -> Result<()> {
+    let target = context.find(&arguments.name)?;
+    let path = target.path(&context.environment, &arguments.path)?;
+    match &arguments.to {
+        Some(dest) => copy_out(context, &target, &path, arguments, dest),
+        None => Ok(()),
+    }
+}
+
+fn copy_out(context: &Context, target: &Target, path: &RelPath, arguments: &Restore, dest: &Path) -> Result<()> {
+    let dest = context.environment.absolute(dest)?;
+    refuse_inside(target, &dest)?;
+    let opened = open::reading(context, target)?;
+    let reader = opened.reader();
+    let view = open::resolve(reader, &arguments.change)?;
+    let report = copy(reader, view, path, &dest)?;
+    for (place, omission) in &report.omitted {
+        note(format_args!("warning: {place}: {omission}"));
+    }
+    say(format_args!(
+        "{path} as of {} is in {}: {}, {}",
+        view.at,
+        context.environment.shorten(&dest),
+        human::counted(report.entries(), "entry").replace("entrys", "entries"),
+        human::size(report.bytes)
+    ))?;
+    match report.omitted.iter().filter(|(_, omission)| omission.is_loss()).count() as u64 {
+        0 => Ok(()),
+        lost => Err(Failure::new(Kind::CannotWrite, format!("{} could not be copied", human::counted(lost, "file")))),
+    }
+}
+
+fn copy(reader: &Reader, view: View, path: &RelPath, dest: &Path) -> Result<CopyReport> {
+    // For the error: it knows what there is at that path now, and at other times.
+    reader.find(view, path)?;
+    let snapshot = Snapshot::new(reader.storage().clone(), view);
+    let report = export(&snapshot, path, dest, CopyOptions::default());
+    report.map_err(|error| ProjectError::from(error).into())
+}
+
+/// `--to` is for copies outside; a copy inside would be recorded as new files.
+fn refuse_inside(target: &Target, dest: &Path) -> Result<()> {
+    let roots = target.mount_point()?.into_iter().chain([target.info.working(), target.info.paths.dir.clone()]);
+    let existing = dest.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+    match roots.into_iter().find(|root| existing.as_ref().is_some_and(|dest| dest.starts_with(root))) {
+        Some(root) => Err(Failure::new(
+            Kind::Usage,
+            format!("{} is inside project '{}' ({})", dest.display(), target.name(), root.display()),
+        )
+        .hint("without --to, the files are restored in place; with it, choose a folder outside")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! The daemon from start to end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use ize_core::project::control::{Server, UnmountOptions};
+use ize_core::project::{Project, ProjectError, ProjectInfo};
+use ize_core::tree::{ReconcileReport, Tree};
+use ize_fuse::{DetachMode, Mount, MountOptions};
+use parking_lot::Mutex;
+
+use super::handover::{Parent, Ready};
+use super::watch::{self, Event};
+use super::{Request, log};
+use crate::backends;
+use crate::context::Context;
+use crate::failure::{Failure, Kind, Result};
+use crate::output::human;
+
+/// A project that is mounted, and answers on its socket.
+struct Service {
+    project: Arc<Project>,
+    mount: Arc<Mount>,
+    server: Server,
+    /// Held while the project is closed: the process must not end before that is done.
+    closing: Arc<Mutex<()>>,
+}
+
+/// Serves a project's mount until it ends; then everything is recorded and committed. `greet` is called once the mount
+/// answers.
+///
+/// # Errors
+/// If the project cannot be opened or mounted, or what is left cannot be committed.
+pub(crate) fn serve(
+    context: &Context,
+    info: &ProjectInfo,
+    request: &Request,
+    mut parent: Parent,
+    greet: &dyn Fn(&Ready),
+) -> Result<()> {
+    log::start(context.environment.log_filter.as_deref(), request.foreground && context.environment.is_interactive);
+    // Before the mount: from then on a signal must not leave a dead one.
+    let (sender, events) = watch::channel().map_err(|failure| parent.report(failure))?;
+    let service = begin(context, info, request, &sender).map_err(|failure| parent.report(failure))?;
+    let ready = service.describe();
+    tracing::info!(mount_point = %ready.mount_point.display(), pid = ready.pid, "mounted '{}'", info.name());
+    parent.ready(&ready);
+    greet(&ready);
+    watch::wait(&service.mount, sender, &events)?;
+    service.end(info)
+}
+
+fn begin(context: &Context, info: &ProjectInfo, request: &Request, events: &Sender<Event>) -> Result<Service> {
+    if request.allow_other && !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(
+            Kind::CannotWrite,
+            "--allow-other needs root: files belong to the user who makes them",
+        )
+        .hint("leave it out, and the mount is yours alone"));
+    }
+    let mut options = context.project_options(Some(info))?;
+    options.read_only = request.read_only;
+    options.own_new_files = request.allow_other;
+    options.lock_wait = super::LOCK_WAIT;
+    let project = Arc::new(Project::open(info.clone(), &backends::all(), options)?);
+    let mut mounting = MountOptions::new(&request.mount_point, info.name());
+    mounting.read_only = request.read_only;
+    mounting.allow_other = request.allow_other;
+    mounting.cover = covers_itself(info, &request.mount_point);
+    let tree: Arc<dyn Tree> = Arc::clone(project.live()) as Arc<dyn Tree>;
+    let mount = Arc::new(ize_fuse::mount(tree, &mounting)?);
+    project.live().set_invalidator(Some(Box::new(mount.caches())));
+    if let Err(error) = project.set_mount_point(Some(mount.mount_point().to_path_buf())) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the mount point is not remembered for the next time");
+    }
+    let closing = Arc::new(Mutex::new(()));
+    let server = answer(&project, &mount, &closing, events.clone())?;
+    Ok(Service { project, mount, server, closing })
+}
+
+/// Answers on the project's socket. `ize unmount` gets its answer when everything is committed.
+fn answer(
+    project: &Arc<Project>,
+    mount: &Arc<Mount>,
+    closing: &Arc<Mutex<()>>,
+    events: Sender<Event>,
+) -> Result<Server, ProjectError> {
+    let (ending, mount, closing) = (Arc::clone(project), Arc::clone(mount), Arc::clone(closing));
+    Server::start(Arc::clone(project), move |options| {
+        let _closing = closing.lock();
+        unmount(&mount, options)?;
+        if options.force {
+            // Programs may still hold a mount that is out of sight, so it does not end by itself.
+            let _ = events.send(Event::Forced);
+        }
+        ending.close()
+    })
+}
+
+fn unmount(mount: &Mount, options: UnmountOptions) -> Result<(), ProjectError> {
+    let mode = if options.force { DetachMode::Lazy } else { DetachMode::RefuseIfBusy };
+    mount.unmount(mode).map_err(|error| {
+        let failure = Failure::from(error);
+        ProjectError::Remote { message: failure.message, hint: failure.hints.into_iter().next(), kind: failure.kind }
+    })
+}
+
+/// Tells whether the mount point is the adopted folder, which its mount may hide: it shows the same files.
+fn covers_itself(info: &ProjectInfo, mount_point: &Path) -> bool {
+    let Some(working) = &info.toml.working else { return false };
+    mount_point.canonicalize().is_ok_and(|canonical| canonical == *working)
+}
+
+impl Service {
+    fn describe(&self) -> Ready {
+        Ready {
+            pid: std::process::id(),
+            mount_point: self.mount.mount_point().to_path_buf(),
+            notes: found(self.project.found()).into_iter().collect(),
+        }
+    }
+
+    fn end(self, info: &ProjectInfo) -> Result<()> {
+        self.project.live().set_invalidator(None);
+        let closed = {
+            let _closing = self.closing.lock();
+            self.project.close()
+        };
+        self.server.stop();
+        match &closed {
+            Ok(()) => tracing::info!("'{}' is unmounted; everything is recorded", info.name()),
+            Err(error) => {
+                tracing::error!(error = error as &dyn std::error::Error, "the last changes are in the journal only")
+            }
+        }
+        Ok(closed?)
+    }
+}
+
+fn found(report: &ReconcileReport) -> Option<String> {
+    if report.is_clean() {
+        return None;
+    }
+    let parts = [
+        (report.created, "new"),
+        (report.changed, "changed"),
+        (report.renamed, "renamed"),
+        (report.removed, "removed"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(number, what)| format!("{} {what}", human::count(*number)))
+        .collect();
+    Some(format!("found and recorded what changed while the project was not mounted: {}", parts.join(", ")))
+}

@@ -1,0 +1,271 @@
+//! The command with real mounts: what people do, and what goes wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Home, can_mount, mounts_below, wait_for};
+
+fn mounted(name: &str) -> (Home, std::path::PathBuf) {
+    let home = Home::new();
+    let place = home.path(name);
+    home.ok(["mount", name, place.to_str().unwrap(), "--create"]);
+    (home, place)
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn the_session_of_the_readme_works() {
+    if !can_mount("the_session_of_the_readme_works") {
+        return;
+    }
+    let (home, notes) = mounted("notes");
+    fs::write(notes.join("todo.txt"), "buy milk\n").unwrap();
+    fs::write(notes.join("todo.txt"), "oops\n").unwrap();
+    let history = home.ok(["history", "notes", "todo.txt"]);
+    let rows: Vec<&str> = history.lines().collect();
+    assert_eq!(rows.len(), 3, "{history}");
+    assert!(rows[0].starts_with("CHANGE"), "{history}");
+    assert!(rows[1].contains("write") && rows[2].contains("create"), "{history}");
+    let first = rows[2].split_whitespace().next().unwrap();
+    assert_eq!(home.ok(["cat", "notes", "todo.txt", "--at", first]), "buy milk\n");
+    home.ok(["restore", "notes", "todo.txt", first]);
+    assert_eq!(fs::read_to_string(notes.join("todo.txt")).unwrap(), "buy milk\n");
+    home.ok(["unmount", "notes"]);
+    assert!(mounts_below(&home.path("")).is_empty());
+    // Unmounted, history is there and so is the past of the restore.
+    assert_eq!(home.ok(["cat", "notes", "todo.txt"]), "buy milk\n");
+    let rows = home.json(["history", "notes", "todo.txt", "--json"]);
+    assert_eq!(rows[0]["size"], 9);
+    let overwritten = rows[1]["change"].as_str().unwrap();
+    assert_eq!(home.ok(["cat", "notes", "todo.txt", "--at", overwritten]), "oops\n");
+}
+
+#[test]
+fn every_command_sees_what_was_acknowledged_before_it_started() {
+    if !can_mount("every_command_sees_what_was_acknowledged_before_it_started") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    for round in 0..20 {
+        let text = format!("round {round}");
+        fs::write(place.join("a"), &text).unwrap();
+        assert_eq!(home.ok(["cat", "p", "a"]), text);
+    }
+    let status = home.status("p");
+    assert_eq!(status["mountpoint"], place.to_str().unwrap());
+    assert!(status["recorded"].as_u64().unwrap() >= 40);
+    assert_eq!(status["backend"], "store");
+    for field in ["committed", "pending_ops", "pending_bytes"] {
+        assert!(status[field].is_u64(), "{status}");
+    }
+}
+
+#[test]
+fn inside_a_mount_a_dot_stands_for_the_project_and_paths_are_relative() {
+    if !can_mount("inside_a_mount_a_dot_stands_for_the_project_and_paths_are_relative") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    fs::create_dir_all(place.join("src/deep")).unwrap();
+    fs::write(place.join("src/main.rs"), "fn main() {}").unwrap();
+    let cat = |dir: &str, path: &str| home.run_in(&place.join(dir), ["cat", ".", path]).stdout;
+    assert_eq!(cat("src", "main.rs"), "fn main() {}");
+    assert_eq!(cat("src/deep", "../main.rs"), "fn main() {}");
+    assert_eq!(cat("", place.join("src/main.rs").to_str().unwrap()), "fn main() {}");
+    assert_eq!(home.ok(["cat", "p", place.join("src/main.rs").to_str().unwrap()]), "fn main() {}");
+    let outside = home.run_in(&place.join("src"), ["cat", ".", "../../x"]);
+    assert_eq!(outside.code, 2, "{}", outside.stderr);
+    assert!(outside.stderr.contains("outside") && outside.stderr.contains("hint:"), "{}", outside.stderr);
+    let outside = home.run(["history", "p", "/etc/passwd"]);
+    assert_eq!(outside.code, 2, "{}", outside.stderr);
+}
+
+#[test]
+fn a_second_mount_of_a_project_is_refused_and_says_where_it_is_mounted() {
+    if !can_mount("a_second_mount_of_a_project_is_refused_and_says_where_it_is_mounted") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    let again = home.run(["mount", "p", home.path("q").to_str().unwrap(), "--create"]);
+    assert_eq!(again.code, 4);
+    assert!(again.stderr.contains("~/p"), "{}", again.stderr);
+    let other = home.run(["mount", "other", place.to_str().unwrap(), "--create"]);
+    assert_eq!(other.code, 4, "{}", other.stderr);
+    let deleted = home.run(["delete", "p", "--yes"]);
+    assert_eq!(deleted.code, 4, "{}", deleted.stderr);
+}
+
+#[test]
+fn a_mount_point_that_is_missing_or_not_empty_is_refused() {
+    if !can_mount("a_mount_point_that_is_missing_or_not_empty_is_refused") {
+        return;
+    }
+    let home = Home::new();
+    home.ok(["init", "p"]);
+    let missing = home.run(["mount", "p", "missing"]);
+    assert_eq!(missing.code, 3, "{}", missing.stderr);
+    assert!(missing.stderr.contains("hint: "), "{}", missing.stderr);
+    fs::create_dir(home.path("full")).unwrap();
+    fs::write(home.path("full/a"), "a").unwrap();
+    let full = home.run(["mount", "p", "full"]);
+    assert_eq!(full.code, 4, "{}", full.stderr);
+    assert!(full.stderr.contains("not empty") && full.stderr.contains("hint: "), "{}", full.stderr);
+    assert_eq!(fs::read(home.path("full/a")).unwrap(), b"a");
+    let nowhere = home.run(["mount", "p"]);
+    assert_eq!(nowhere.code, 2, "{}", nowhere.stderr);
+}
+
+#[test]
+fn a_busy_unmount_names_who_holds_the_mount_and_loses_nothing() {
+    if !can_mount("a_busy_unmount_names_who_holds_the_mount_and_loses_nothing") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    let mut open = fs::File::create(place.join("a")).unwrap();
+    open.write_all(b"before").unwrap();
+    let busy = home.run(["unmount", "p"]);
+    assert_eq!(busy.code, 4, "{}", busy.stderr);
+    assert!(busy.stderr.contains(&std::process::id().to_string()), "{}", busy.stderr);
+    open.write_all(b" after").unwrap();
+    drop(open);
+    home.ok(["unmount", "p"]);
+    assert_eq!(home.ok(["cat", "p", "a"]), "before after");
+}
+
+#[test]
+fn umount_from_outside_and_signals_end_a_mount_as_unmount_does() {
+    if !can_mount("umount_from_outside_and_signals_end_a_mount_as_unmount_does") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    let end: [&dyn Fn(i32); 3] = [
+        &|_| {
+            let umount = std::process::Command::new("umount").arg(&place).output().unwrap();
+            assert!(umount.status.success(), "{}", String::from_utf8_lossy(&umount.stderr));
+        },
+        &|pid| signal(pid, Signal::TERM),
+        &|pid| signal(pid, Signal::INT),
+    ];
+    for (round, end) in end.iter().enumerate() {
+        let text = format!("round {round}");
+        fs::write(place.join("a"), &text).unwrap();
+        end(home.daemon("p"));
+        wait_for("the daemon to end", || home.status("p")["pid"].is_null(), false);
+        assert!(mounts_below(&place).is_empty());
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "the mount point is empty again");
+        assert_eq!(home.ok(["cat", "p", "a"]), text);
+        home.ok(["mount", "p"]);
+    }
+}
+
+#[test]
+fn a_dead_mount_of_a_killed_daemon_is_cleared_and_nothing_acknowledged_is_lost() {
+    if !can_mount("a_dead_mount_of_a_killed_daemon_is_cleared_and_nothing_acknowledged_is_lost") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    fs::write(place.join("a"), "acknowledged").unwrap();
+    let pid = home.daemon("p");
+    signal(pid, Signal::KILL);
+    wait_for("the mount to be dead", || fs::metadata(place.join("a")).is_err(), false);
+    assert_eq!(home.ok(["cat", "p", "a"]), "acknowledged", "a dead mount does not keep history closed");
+    home.ok(["mount", "p"]);
+    assert_eq!(fs::read_to_string(place.join("a")).unwrap(), "acknowledged");
+    assert_eq!(mounts_below(&place).len(), 1);
+    home.ok(["verify", "p"]);
+}
+
+#[test]
+fn an_adopted_folder_is_covered_by_its_mount_and_plain_files_afterwards() {
+    if !can_mount("an_adopted_folder_is_covered_by_its_mount_and_plain_files_afterwards") {
+        return;
+    }
+    let home = Home::new();
+    let folder = home.path("code");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("old"), "old").unwrap();
+    home.ok(["init", "code", "--in-place", folder.to_str().unwrap()]);
+    home.ok(["mount", "code"]);
+    assert_eq!(fs::read_to_string(folder.join("old")).unwrap(), "old");
+    fs::write(folder.join("new"), "new").unwrap();
+    home.ok(["unmount", "code"]);
+    assert_eq!(fs::read_to_string(folder.join("new")).unwrap(), "new");
+    // Edited while nobody looked: found at the next mount, and both versions can be read.
+    fs::write(folder.join("old"), "edited outside").unwrap();
+    home.ok(["mount", "code"]);
+    let rows = home.json(["history", "code", "old", "--json"]);
+    assert!(rows[0]["kind"].as_str().unwrap().starts_with("external-"), "{rows:?}");
+    assert_eq!(home.ok(["cat", "code", "old"]), "edited outside");
+    let before = rows.last().unwrap()["change"].as_str().unwrap().to_owned();
+    assert_eq!(home.ok(["cat", "code", "old", "--at", &before]), "old");
+    home.ok(["unmount", "code"]);
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes() {
+    if !can_mount("a_read_only_mount_refuses_changes") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    fs::write(place.join("a"), "a").unwrap();
+    home.ok(["unmount", "p"]);
+    home.ok(["mount", "p", "--read-only"]);
+    assert_eq!(fs::read_to_string(place.join("a")).unwrap(), "a");
+    let refused = fs::write(place.join("a"), "b").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[test]
+fn a_restore_while_mounted_is_seen_at_once_and_can_be_undone() {
+    if !can_mount("a_restore_while_mounted_is_seen_at_once_and_can_be_undone") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    fs::create_dir(place.join("d")).unwrap();
+    fs::write(place.join("d/a"), "one").unwrap();
+    fs::write(place.join("d/b"), "two").unwrap();
+    let before = format!("@{}", home.status("p")["recorded"]);
+    fs::remove_dir_all(place.join("d")).unwrap();
+    fs::write(place.join("c"), "three").unwrap();
+    let after = format!("@{}", home.status("p")["recorded"]);
+    let plan = home.ok(["restore", "p", ".", &before, "--dry-run"]);
+    assert!(plan.contains("d/a") && plan.contains('c'), "{plan}");
+    assert!(place.join("c").exists(), "a dry run changes nothing");
+    home.ok(["restore", "p", ".", &before]);
+    assert_eq!(fs::read_to_string(place.join("d/a")).unwrap(), "one");
+    assert!(!place.join("c").exists());
+    home.ok(["restore", "p", ".", &after]);
+    assert_eq!(fs::read_to_string(place.join("c")).unwrap(), "three");
+    assert!(!place.join("d").exists());
+    let out = home.path("out");
+    home.ok(["restore", "p", ".", &before, "--to", out.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(out.join("d/b")).unwrap(), "two");
+    assert!(!place.join("d").exists(), "--to leaves the project alone");
+}
+
+#[test]
+fn in_the_foreground_the_process_serves_until_a_signal() {
+    if !can_mount("in_the_foreground_the_process_serves_until_a_signal") {
+        return;
+    }
+    let home = Home::new();
+    let place = home.path("p");
+    let mut command = home.command();
+    command.args(["mount", "p", place.to_str().unwrap(), "--create", "--foreground"]);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let outer = fs::metadata(home.path("")).unwrap().dev();
+    wait_for("the mount", || fs::metadata(&place).is_ok_and(|metadata| metadata.dev() != outer), false);
+    fs::write(place.join("a"), "a").unwrap();
+    signal(i32::try_from(child.id()).unwrap(), Signal::INT);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(home.ok(["cat", "p", "a"]), "a");
+}
