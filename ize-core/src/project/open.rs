@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 
 use super::layout::make_private_dir;
-use super::{Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result};
+use super::{Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result, Status};
 use crate::record::{Recorder, RecorderOptions};
 use crate::tree::{IgnoreRules, Live, LiveOptions, ReconcileOptions, ReconcileReport};
 
@@ -109,6 +109,7 @@ fn disk_bytes(working: &OwnedFd) -> u64 {
 /// for. Other processes wait meanwhile.
 #[derive(Debug)]
 pub struct OfflineReader {
+    info: ProjectInfo,
     reader: Reader,
     history: OpenHistory,
 }
@@ -122,7 +123,15 @@ impl OfflineReader {
         let history = OpenHistory::open(info, backends, options)?;
         let storage = Arc::clone(history.recorder.storage());
         let reader = Reader::new(storage, info.paths.id, info.toml.branch)?.with_clock(options.clock.clone());
-        Ok(Self { reader, history })
+        Ok(Self { info: info.clone(), reader, history })
+    }
+
+    /// Tells how far the project is recorded.
+    ///
+    /// # Errors
+    /// If the storage cannot be asked.
+    pub fn status(&self) -> Result<Status> {
+        Status::of(&self.info, &self.history.recorder, None)
     }
 
     /// Returns the recorder, for its status.
