@@ -32,7 +32,9 @@ impl Backend for StoreBackend {
 
 fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions, StorageError> {
     let engine = match engine {
-        Some(name) => name.parse().map_err(|error: ize_store::UnknownEngine| StorageError::Invalid(error.to_string()))?,
+        Some(name) => {
+            name.parse().map_err(|error: ize_store::UnknownEngine| StorageError::Invalid(error.to_string()))?
+        }
         None => Engine::default(),
     };
     Ok(StoreOptions::default().engine(engine).compression(compression))

@@ -146,9 +146,13 @@ fn greet(context: &Context, target: &Target, ready: &Ready, created: bool) {
     // The mount works, whoever reads this.
     let _ = say(format_args!("'{name}' is mounted at {place}: every change there is recorded"));
     let name = if name.contains(' ') { format!("'{name}'") } else { name.to_owned() };
-    note(format_args!(
-        "\nnext:  {ize} history {name}                     what happened, newest first\n       \
-         {ize} restore {name} <file> <change>   bring a file back\n       \
-         {ize} unmount {name}                     record what is left, and leave"
-    ));
+    let rows = [
+        (format!("{ize} history {name}"), "what happened, newest first"),
+        (format!("{ize} restore {name} <file> <change>"), "bring a file back"),
+        (format!("{ize} unmount {name}"), "record what is left, and leave"),
+    ];
+    let width = rows.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, what) in rows {
+        note(format_args!("  {command:width$}   {what}"));
+    }
 }

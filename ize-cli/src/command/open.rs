@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ize_core::model::{OpId, View};
+use ize_core::model::{OpId, RelPath, View};
 use ize_core::project::control::Client;
 use ize_core::project::{
-    Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, Revision, RevisionError, Status,
+    Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, RestoredPath, Revision,
+    RevisionError, Status,
 };
 use ize_core::storage::{Finding, Severity, StorageError};
 
+use crate::arguments::Restore;
 use crate::backends;
 use crate::context::{Context, Target};
 use crate::daemon::LOCK_WAIT;
@@ -45,10 +47,7 @@ impl Opened {
 pub(super) fn reading(context: &Context, target: &Target) -> Result<Opened> {
     reach(
         target,
-        |client| {
-            let reader = Reader::new(client.storage()?, target.info.paths.id, target.info.toml.branch)?;
-            Ok(Opened::Daemon(Box::new(reader.with_clock(Clock::system()))))
-        },
+        |client| Ok(Opened::Daemon(Box::new(remote_reader(client, target)?))),
         || Ok(Opened::Offline(Box::new(offline(context, target)?))),
     )
 }
@@ -85,6 +84,58 @@ pub(super) fn sync(context: &Context, target: &Target) -> Result<OpId> {
     reach(target, Client::sync, || owner(context, target)?.sync())
 }
 
+/// What a restore brought about.
+#[derive(Debug)]
+pub(super) struct Restoration {
+    /// The moment that was brought back, for people.
+    pub(super) moment: String,
+    /// The newest operation before: what to go back to.
+    pub(super) before: OpId,
+    /// The path to restore in order to undo it: what was not there before is undone by restoring everything.
+    pub(super) undo_path: RelPath,
+}
+
+/// Brings back a path in place.
+///
+/// # Errors
+/// As [`reading`]; if there is no such revision; if the path was not there, or could not be restored.
+pub(super) fn restore(
+    context: &Context,
+    target: &Target,
+    path: &RelPath,
+    arguments: &Restore,
+    each: &mut dyn FnMut(RestoredPath),
+) -> Result<Restoration> {
+    let each = RefCell::new(each);
+    let dry_run = arguments.dry_run;
+    reach(
+        target,
+        |client| {
+            let (view, restoration) = plan(&remote_reader(client, target)?, path, &arguments.change)?;
+            client.restore(path, view, dry_run, &mut |restored| each.borrow_mut()(restored))?;
+            Ok(restoration)
+        },
+        || {
+            let project = owner(context, target)?;
+            let (view, restoration) = plan(&project.reader()?, path, &arguments.change)?;
+            project.restore(path, view, dry_run, &mut |restored| each.borrow_mut()(restored))?;
+            project.close()?;
+            Ok(restoration)
+        },
+    )
+}
+
+fn plan(reader: &Reader, path: &RelPath, text: &str) -> Result<(View, Restoration), ProjectError> {
+    let view = reader.resolve(&text.parse::<Revision>().map_err(RevisionError::Invalid)?)?;
+    // For the error: it knows what there is.
+    reader.find(view, path)?;
+    let time = reader.op_at(view)?.map(|op| format!("{} ({})", reader.clock().format(op.timestamp), view.at));
+    let moment = time.unwrap_or_else(|| view.at.to_string());
+    let was_there = reader.find(reader.newest(), path).is_ok();
+    let undo_path = if was_there { path.clone() } else { RelPath::root() };
+    Ok((view, Restoration { moment, before: reader.head(), undo_path }))
+}
+
 /// Checks a project's history, or mends it, also where it cannot be opened.
 ///
 /// # Errors
@@ -107,11 +158,7 @@ pub(super) fn verify(context: &Context, target: &Target, repair: bool, report: &
     )
 }
 
-fn rebuild(
-    context: &Context,
-    target: &Target,
-    report: &mut dyn FnMut(Finding),
-) -> ize_core::project::Result<()> {
+fn rebuild(context: &Context, target: &Target, report: &mut dyn FnMut(Finding)) -> ize_core::project::Result<()> {
     let lock = ProjectLock::acquire(&target.info.paths, LOCK_WAIT)?;
     if !backends::rebuild(&target.info, report)? {
         return Err(StorageError::Unsupported("repairing what cannot be opened").into());
@@ -119,6 +166,11 @@ fn rebuild(
     drop(lock);
     // What is in the journal only follows when it is opened.
     offline(context, target).map(drop)
+}
+
+fn remote_reader(client: &Client, target: &Target) -> Result<Reader, ProjectError> {
+    let reader = Reader::new(client.storage()?, target.info.paths.id, target.info.toml.branch)?;
+    Ok(reader.with_clock(Clock::system()))
 }
 
 fn offline(context: &Context, target: &Target) -> ize_core::project::Result<OfflineReader> {

@@ -3,21 +3,58 @@
 use std::path::Path;
 
 use ize_core::model::{RelPath, View};
-use ize_core::project::{ProjectError, Reader};
+use ize_core::project::{ProjectError, Reader, RestoredPath};
 use ize_core::tree::{CopyOptions, CopyReport, Snapshot, export};
 
 use super::open;
 use crate::arguments::Restore;
 use crate::context::{Context, Target};
 use crate::failure::{Failure, Kind, Result};
-use crate::output::{human, note, say};
+use crate::output::{human, note, say, stdout};
 
 pub(super) fn run(context: &Context, arguments: &Restore) -> Result<()> {
     let target = context.find(&arguments.name)?;
     let path = target.path(&context.environment, &arguments.path)?;
     match &arguments.to {
         Some(dest) => copy_out(context, &target, &path, arguments, dest),
-        None => Ok(()),
+        None => put_back(context, &target, &path, arguments),
+    }
+}
+
+fn put_back(context: &Context, target: &Target, path: &RelPath, arguments: &Restore) -> Result<()> {
+    let (mut changes, mut listing) = (0_u64, stdout());
+    let mut each = |restored: RestoredPath| {
+        changes += u64::from(restored.is_change);
+        if arguments.dry_run {
+            // Whoever reads the list may have seen enough; the restore does not depend on it.
+            let _ = listing.line(format_args!("{}: {}", restored.path, restored.what));
+        } else if !restored.is_change {
+            note(format_args!("note: {}: {}", restored.path, restored.what));
+        }
+    };
+    let done = open::restore(context, target, path, arguments, &mut each)?;
+    listing.flush()?;
+    let (name, ize) = (target.name(), &context.environment.command);
+    let what = if path.is_root() { "everything".to_owned() } else { format!("'{path}'") };
+    let changed = human::counted(changes, "change");
+    if changes == 0 {
+        return say(format_args!("{what} is as it was at {}: nothing to do", done.moment));
+    }
+    if arguments.dry_run {
+        note(format_args!("{changed} would bring back {what} as of {}; nothing was changed", done.moment));
+        return Ok(());
+    }
+    say(format_args!("{what} is as it was at {}: {changed}", done.moment))?;
+    note(format_args!("to undo this:  {ize} restore {name} {} {}", quoted(&done.undo_path.to_string()), done.before));
+    Ok(())
+}
+
+/// Quotes a word for a shell, where it needs that.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,:@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -63,5 +100,16 @@ fn refuse_inside(target: &Target, dest: &Path) -> Result<()> {
         )
         .hint("without --to, the files are restored in place; with it, choose a folder outside")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_the_shell_where_they_need_it() {
+        assert_eq!(quoted("src/a-1.txt"), "src/a-1.txt");
+        assert_eq!(quoted("it's mine"), "'it'\\''s mine'");
     }
 }

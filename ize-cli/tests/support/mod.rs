@@ -1,7 +1,6 @@
 //! What the tests of mounts share: a private central folder, the real binary, and a mount that is gone when the test is.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
-
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::ffi::OsStr;
