@@ -45,7 +45,7 @@ fn the_session_of_the_readme_works() {
     assert_eq!(home.ok(["cat", "notes", "todo.txt"]), "buy milk\n");
     let rows = home.json(["history", "notes", "todo.txt", "--json"]);
     assert_eq!(rows[0]["size"], 9);
-    let overwritten = rows[1]["change"].as_str().unwrap();
+    let overwritten = rows.iter().find(|row| row["size"] == 5).unwrap()["change"].as_str().unwrap();
     assert_eq!(home.ok(["cat", "notes", "todo.txt", "--at", overwritten]), "oops\n");
 }
 

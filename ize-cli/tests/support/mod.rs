@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Tells whether this machine can mount. With `IZE_REQUIRE_FUSE=1` it must; else a line says that the test is skipped.
-pub fn can_mount(test: &str) -> bool {
+pub(crate) fn can_mount(test: &str) -> bool {
     let possible = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
     if !possible {
         assert!(std::env::var_os("IZE_REQUIRE_FUSE").is_none_or(|value| value != "1"), "/dev/fuse cannot be opened");
@@ -22,27 +22,27 @@ pub fn can_mount(test: &str) -> bool {
 }
 
 /// A home folder of its own.
-pub struct Home {
+pub(crate) struct Home {
     dir: tempfile::TempDir,
 }
 
 /// What a command did.
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join(below)
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ize"));
         command.env_clear().env("HOME", self.path("")).env("PATH", std::env::var_os("PATH").unwrap()).env("TZ", "UTC");
         // For coverage and sanitizers; harmless else.
@@ -52,33 +52,33 @@ impl Home {
         command
     }
 
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         ran(self.command().args(arguments).current_dir(self.path("")).output().unwrap())
     }
 
-    pub fn run_in<S: AsRef<OsStr>>(&self, dir: &Path, arguments: impl IntoIterator<Item = S>) -> Ran {
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, dir: &Path, arguments: impl IntoIterator<Item = S>) -> Ran {
         ran(self.command().args(arguments).current_dir(dir).output().unwrap())
     }
 
     /// Runs a command that must succeed, and returns what it printed.
-    pub fn ok<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
+    pub(crate) fn ok<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
         ran.stdout
     }
 
     /// Runs a command with `--json` and returns its objects.
-    pub fn json<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Vec<Value> {
+    pub(crate) fn json<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Vec<Value> {
         self.ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Returns the status of a project.
-    pub fn status(&self, name: &str) -> Value {
+    pub(crate) fn status(&self, name: &str) -> Value {
         self.json(["status", name, "--json"]).remove(0)
     }
 
     /// Returns the process that serves a project's mount.
-    pub fn daemon(&self, name: &str) -> i32 {
+    pub(crate) fn daemon(&self, name: &str) -> i32 {
         i32::try_from(self.status(name)["pid"].as_i64().unwrap()).unwrap()
     }
 }
@@ -112,14 +112,14 @@ fn ran(output: Output) -> Ran {
     }
 }
 
-pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
     points.filter(|point| point.starts_with(folder)).collect()
 }
 
 /// Waits until something holds, at most half a minute.
-pub fn wait_for(what: &str, holds: impl Fn() -> bool, give_up: bool) {
+pub(crate) fn wait_for(what: &str, holds: impl Fn() -> bool, give_up: bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         if Instant::now() > deadline {
