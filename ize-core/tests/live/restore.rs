@@ -473,3 +473,24 @@ fn a_folder_that_may_not_be_written_is_restored_too() {
     world.restore(".", at);
     assert_same(&copy, &world.working(), "restored");
 }
+
+#[test]
+fn deep_trees_come_back() {
+    const DEPTH: usize = 100;
+    let world = World::new();
+    let mut dirs = vec![FileId::ROOT];
+    for _ in 0..DEPTH {
+        dirs.push(world.make_dir(dirs[dirs.len() - 1], "down"));
+    }
+    world.write_new(dirs[DEPTH], "bottom", b"then");
+    let at = world.moment();
+    world.live.unlink(World::caller(), dirs[DEPTH], OsStr::new("bottom")).unwrap();
+    for dir in dirs[..DEPTH].iter().rev() {
+        world.live.remove_directory(World::caller(), *dir, OsStr::new("down")).unwrap();
+    }
+    let report = world.restore(".", at);
+    assert_eq!(report.changes().filter(|(_, what)| *what == Restored::Created).count(), DEPTH + 1);
+    assert_eq!(changes(&world.restore(".", at)), []);
+    world.restore(".", OpId::ZERO);
+    assert_eq!(std::fs::read_dir(world.working()).unwrap().count(), 0);
+}
