@@ -80,6 +80,25 @@ pub(crate) enum Command {
     Delete(Delete),
 }
 
+impl Command {
+    /// Returns the project as it was named, if one was.
+    pub(crate) fn project(&self) -> Option<&str> {
+        match self {
+            Self::Init(arguments) => Some(&arguments.name),
+            Self::Mount(arguments) => Some(&arguments.name),
+            Self::Unmount(arguments) => Some(&arguments.name),
+            Self::Status(arguments) => arguments.name.as_deref(),
+            Self::Sync(arguments) => Some(&arguments.name),
+            Self::History(arguments) => Some(&arguments.name),
+            Self::Cat(arguments) => Some(&arguments.name),
+            Self::Restore(arguments) => Some(&arguments.name),
+            Self::Verify(arguments) => Some(&arguments.name),
+            Self::Delete(arguments) => Some(&arguments.name),
+            Self::List(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -69,6 +69,17 @@ impl Failure {
         self.hint(hint)
     }
 
+    /// Names the project in hints that the library wrote for any.
+    #[must_use]
+    pub(crate) fn about(mut self, project: Option<&str>) -> Self {
+        if let Some(name) = project {
+            for hint in &mut self.hints {
+                *hint = hint.replace("<name>", name);
+            }
+        }
+        self
+    }
+
     /// Adds a line that says what can be done.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

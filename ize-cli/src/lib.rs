@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
     match context.and_then(|context| command::run(&context, &arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let failure = failure.with_some_hint();
+            let failure = failure.with_some_hint().about(arguments.command.project());
             output::note(&failure);
             ExitCode::from(failure::code(failure.kind))
         }

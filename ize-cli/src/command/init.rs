@@ -82,8 +82,9 @@ fn check_copy(project: &Project) -> Result<()> {
 fn folder(context: &Context, given: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(given) = given else { return Ok(None) };
     let absolute = context.environment.absolute(given)?;
-    let metadata = std::fs::metadata(&absolute)
-        .map_err(|error| Failure::io(format_args!("cannot read {}", absolute.display()), &error))?;
+    let metadata = std::fs::metadata(&absolute).map_err(|error| {
+        Failure::io(format_args!("cannot read {}", absolute.display()), &error).hint("check the path")
+    })?;
     if !metadata.is_dir() {
         return Err(Failure::new(Kind::Usage, format!("{} is not a folder", absolute.display())));
     }
@@ -114,10 +115,10 @@ fn tell(context: &Context, project: &Project, arguments: &Init) -> Result<()> {
     say(format_args!("made project '{name}' in {}", environment.shorten(&info.paths.dir)))?;
     let found = project.found();
     if let Some(report) = project.imported() {
-        let files = human::counted(report.entries(), "file");
-        say(format_args!("copied and recorded {files} with {}", human::size(report.bytes)))?;
+        let (files, folders) = (human::counted(report.files, "file"), human::counted(report.folders, "folder"));
+        say(format_args!("copied and recorded {files} in {folders}, {}", human::size(report.bytes)))?;
     } else if !found.is_clean() {
-        say(format_args!("recorded {}", human::counted(found.created, "file")))?;
+        say(format_args!("recorded {}", human::counted(found.created, "new name")))?;
     }
     let place = if arguments.in_place.is_some() { String::new() } else { format!(" ~/{name} --create") };
     note(format_args!("next:  {ize} mount {name}{place}"));
