@@ -99,24 +99,27 @@ impl Layout {
             }
             _ => {}
         }
-        let engine: Box<dyn engine::Engine> = match engine {
+        let kind = engine;
+        let engine: Box<dyn engine::Engine> = match kind {
             Engine::Sanakirja => Box::new(SanakirjaEngine::create(&path)?),
             #[cfg(feature = "redb")]
             Engine::Redb => Box::new(engine::redb::RedbEngine::create(&path)?),
         };
-        Ok(NewIndex { engine, path })
+        Ok(NewIndex { engine, kind, path })
     }
 
     /// Gives a new index its name. The caller has closed the one before, or does not use it again.
     pub(crate) fn adopt_index(&self, index: NewIndex) -> Result<Box<dyn engine::Engine>> {
-        let NewIndex { engine, path } = index;
+        let NewIndex { engine, kind, path } = index;
+        // Engines know their files by name.
+        drop(engine);
         // Even an engine that syncs its own commits did not sync the file's length and its entry in the folder.
         File::open(&path)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&path, self.dir.join(INDEX_FILE)))
             .map_err(|error| disk::failed("putting the new index in place", error))?;
         disk::sync_dir(&self.dir)?;
-        Ok(engine)
+        self.open_index(kind)
     }
 
     /// Tells whether the machine went down while the store was open.
@@ -148,6 +151,7 @@ impl Layout {
 /// An index that has no name yet.
 pub(crate) struct NewIndex {
     pub(crate) engine: Box<dyn engine::Engine>,
+    kind: Engine,
     path: PathBuf,
 }
 

@@ -410,6 +410,8 @@ impl FileSystemStorage for Store {
         let state = verify::rebuild(&*fresh.engine, &self.packs, &self.chunks, report)?;
         let writer = Writer::new(self.packs.clone(), self.options.pack_bytes_max, state.position)?;
         let branches = load_branches(&*fresh.engine.snapshot()?)?;
+        // Should this fail, the present index may have lost its name: nothing more is written to it.
+        writing.is_poisoned = true;
         let fresh = self.layout.adopt_index(fresh)?;
         *self.index.write() = fresh.into();
         *self.head.write() = state.head;

@@ -6,17 +6,21 @@
 //!   ([`SanakirjaEngine::gate`]): no reader is ever older than the last commit, and two versions suffice.
 //! - `get` answers the first key at least as great: keys are compared. `put` adds a second value: the old one is deleted
 //!   first. `rev_iter` may begin one row too high: such rows are skipped.
+//! - Every commit syncs each mapping of the file on its own, and a file that grows gets one more mapping, twice as long as
+//!   the one before. So the file is lengthened here in smaller steps, and mapped anew in one piece when it has grown.
 //! - Damage to a page shows as a panic as often as an error; panics become [`StorageError::Corrupt`].
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ize_core::storage::{Result, StorageError};
 use parking_lot::{RwLock, RwLockReadGuard};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use sanakirja::btree::{self, UDb};
 use sanakirja::{Commit, Env, MutTxn, RootDb, RootPageMut, Txn};
 
@@ -36,16 +40,48 @@ const FORMAT: u16 = 3;
 ///
 /// The caller holds the store's lock: the file is open once in one process.
 pub(crate) struct SanakirjaEngine {
-    env: Arc<Env>,
+    path: PathBuf,
     /// Held for reading by snapshots, for writing during a commit.
-    gate: RwLock<()>,
+    gate: RwLock<Mapped>,
+}
+
+/// The file, mapped.
+struct Mapped {
+    /// None if the file could not be mapped again after it grew.
+    env: Option<Arc<Env>>,
+    /// Bytes of the file when it was mapped.
+    bytes: u64,
+}
+
+impl Mapped {
+    fn new(path: &Path) -> Result<Self> {
+        let action = "opening the index";
+        // SAFETY: the store's lock on its folder keeps any other environment away from this file, in this process and
+        // in others; the engine drops its environment before it makes the next.
+        let env = unsafe { Env::new_nolock(path, BYTES_FIRST, VERSIONS) }.map_err(|error| failed(action, error))?;
+        let bytes = std::fs::metadata(path).map_err(|error| disk::failed(action, error))?.len();
+        Ok(Self { env: Some(Arc::new(env)), bytes })
+    }
+
+    fn env(&self) -> Result<Arc<Env>> {
+        let gone = || StorageError::backend("reading the index", "the file could not be mapped again after it grew");
+        self.env.clone().ok_or_else(gone)
+    }
+
+    /// Maps the file anew. Nobody uses the old mapping any more.
+    fn renew(&mut self, path: &Path) -> Result<()> {
+        drop(self.env.take());
+        *self = Self::new(path)?;
+        Ok(())
+    }
 }
 
 impl SanakirjaEngine {
     /// Makes a new file with empty tables. The caller gives it its final name.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let engine = Self::map(path)?;
-        let begun = Env::mut_txn_begin(engine.env.clone()).and_then(|mut txn| {
+        let mapped = Mapped::new(path)?;
+        lengthen(path, BYTES_FIRST)?;
+        let begun = Env::mut_txn_begin(mapped.env()?).and_then(|mut txn| {
             for table in Table::ALL {
                 // SAFETY: `txn` is a live transaction of the environment that was just made.
                 let rows: Rows = unsafe { btree::create_db_(&mut txn)? };
@@ -54,7 +90,7 @@ impl SanakirjaEngine {
             txn.commit()
         });
         begun.map_err(|error| failed("creation of the index", error))?;
-        Ok(engine)
+        Ok(Self { path: path.to_owned(), gate: RwLock::new(mapped) })
     }
 
     /// Opens a file.
@@ -62,57 +98,84 @@ impl SanakirjaEngine {
     /// # Errors
     /// [`StorageError::Corrupt`] if it is not a whole Sanakirja file with our tables.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        check_header(path)?;
-        let engine = guarded(|| Self::map(path))?;
+        used_bytes(path)?;
+        let mapped = guarded(|| Mapped::new(path))?;
+        let engine = Self { path: path.to_owned(), gate: RwLock::new(mapped) };
         engine.snapshot()?;
         Ok(engine)
     }
 
-    fn map(path: &Path) -> Result<Self> {
-        // SAFETY: the store's lock on its folder keeps any other environment away from this file, in this process and
-        // in others.
-        let env = unsafe { Env::new_nolock(path, BYTES_FIRST, VERSIONS) };
-        let env = env.map_err(|error| failed("opening the index", error))?;
-        Ok(Self { env: Arc::new(env), gate: RwLock::new(()) })
+    /// Lengthens the file if changes of so many rows might not find room, by a quarter at most.
+    fn make_room(&self, rows: usize) -> Result<()> {
+        let mut mapped = self.gate.write();
+        let room = mapped.bytes.saturating_sub(used_bytes(&self.path)?);
+        let wanted = (rows as u64 * PAGE_BYTES).min((mapped.bytes / 4).max(BYTES_FIRST)).next_multiple_of(PAGE_BYTES);
+        if room >= wanted {
+            return Ok(());
+        }
+        lengthen(&self.path, mapped.bytes + wanted)?;
+        mapped.renew(&self.path)
     }
 }
 
-/// Refuses files that Sanakirja would take for whole and then read beyond their end.
-fn check_header(path: &Path) -> Result<()> {
+/// Makes a file at least this long, with room on the disk: a mapping cannot tell that there is none.
+fn lengthen(path: &Path, bytes: u64) -> Result<()> {
+    let lengthened = File::options().write(true).open(path).and_then(|file| {
+        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP) => file.set_len(bytes),
+            allocated => Ok(allocated?),
+        }
+    });
+    lengthened.map_err(|error| disk::failed("lengthening the index", error))
+}
+
+/// Returns how many bytes of a file are in use. Refuses files that Sanakirja would take for whole and then read beyond
+/// their end.
+fn used_bytes(path: &Path) -> Result<u64> {
     let mut file = File::open(path).map_err(|error| disk::failed("opening the index", error))?;
     let bytes = file.metadata().map_err(|error| disk::failed("opening the index", error))?.len();
     let mut pages = [0u8; 4096 * VERSIONS];
     file.read_exact(&mut pages).map_err(|_| damaged("the file is too short"))?;
-    let sound = pages.chunks(4096).all(|page| {
+    let mut used = 0;
+    for page in pages.chunks(4096) {
         let version = u16::from_le_bytes([page[0], page[1]]);
         let length = u64::from_le_bytes(page[8..16].try_into().expect("the slice has 8 bytes"));
-        version == FORMAT
+        let is_sound = version == FORMAT
             && usize::from(page[2]) < VERSIONS
             && usize::from(page[3]) == VERSIONS
             && length <= bytes
-            && length % PAGE_BYTES == 0
-    });
-    if sound { Ok(()) } else { Err(damaged("its first pages are damaged")) }
+            && length % PAGE_BYTES == 0;
+        if !is_sound {
+            return Err(damaged("its first pages are damaged"));
+        }
+        used = length.max(used);
+    }
+    Ok(used)
 }
 
 impl Engine for SanakirjaEngine {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
         guarded(|| {
             let gate = self.gate.read();
-            let txn = Env::txn_begin(self.env.clone()).map_err(|error| failed("opening the index", error))?;
+            let txn = Env::txn_begin(gate.env()?).map_err(|error| failed("opening the index", error))?;
             let tables = open_tables(&txn)?;
             Ok(Box::new(SanakirjaSnapshot { tables, txn, _gate: gate }) as Box<dyn Snapshot + '_>)
         })
     }
 
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
+        self.make_room(changes.len())?;
         let txn = guarded(|| {
-            let txn = Env::mut_txn_begin(self.env.clone()).map_err(|error| failed("a change of the index", error))?;
+            let env = self.gate.read().env()?;
+            let txn = Env::mut_txn_begin(env).map_err(|error| failed("a change of the index", error))?;
             put_all(txn, changes)
         })?;
         barrier()?;
-        let _gate = self.gate.write();
-        guarded(|| txn.commit().map_err(|error| failed("commit of the index", error))).map_err(ApplyError::Unknown)
+        let mut mapped = self.gate.write();
+        let committed = guarded(|| txn.commit().map_err(|error| failed("commit of the index", error)));
+        committed.map_err(ApplyError::Unknown)?;
+        let has_grown = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() != mapped.bytes);
+        if has_grown { mapped.renew(&self.path).map_err(ApplyError::Unknown) } else { Ok(()) }
     }
 }
 
@@ -149,7 +212,7 @@ struct SanakirjaSnapshot<'a> {
     tables: Vec<Rows>,
     // Dropped before the gate opens.
     txn: Txn<Arc<Env>>,
-    _gate: RwLockReadGuard<'a, ()>,
+    _gate: RwLockReadGuard<'a, Mapped>,
 }
 
 impl SanakirjaSnapshot<'_> {
