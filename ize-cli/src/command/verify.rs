@@ -6,15 +6,17 @@ use super::open;
 use crate::arguments::Verify;
 use crate::context::Context;
 use crate::failure::{Failure, Kind, Result};
-use crate::output::{note, say};
+use crate::output::{human, note, say};
 
 pub(super) fn run(context: &Context, arguments: &Verify) -> Result<()> {
     let target = context.find(&arguments.name)?;
-    let mut worst = None;
-    let mut count = 0_u64;
+    let (mut worst, mut first, mut count) = (None, None, 0_u64);
     let mut report = |finding: Finding| {
         worst = worst.max(Some(finding.severity));
-        count += u64::from(finding.severity > Severity::Note);
+        if finding.severity > Severity::Note {
+            count += 1;
+            first.get_or_insert_with(|| finding.what.clone());
+        }
         // A reader that went away does not end the check.
         let _ = say(format_args!("{}: {}", word(finding.severity), finding.what));
     };
@@ -29,16 +31,21 @@ pub(super) fn run(context: &Context, arguments: &Verify) -> Result<()> {
             note(format_args!("'{name}' was mended"));
             Ok(())
         }
-        Some(Severity::Repairable) => Err(damaged(name, count)
+        Some(Severity::Repairable) => Err(damaged(name, count, first)
             .hint(format!("nothing is lost; 'ize verify {name} --repair' mends it (unmount first)"))),
         Some(Severity::Lost) => {
-            Err(damaged(name, count).hint("what is listed as lost cannot be read any more; everything else can"))
+            Err(damaged(name, count, first).hint("what is listed as lost cannot be read any more; everything else can"))
         }
     }
 }
 
-fn damaged(name: &str, count: u64) -> Failure {
-    Failure::new(Kind::Damaged, format!("'{name}' is damaged in {}", crate::output::human::counted(count, "place")))
+fn damaged(name: &str, count: u64, first: Option<String>) -> Failure {
+    let first = first.unwrap_or_default();
+    let message = match count {
+        1 => format!("'{name}' is damaged: {first}"),
+        _ => format!("'{name}' is damaged in {} places; the first: {first}", human::count(count)),
+    };
+    Failure::new(Kind::Damaged, message)
 }
 
 const fn word(severity: Severity) -> &'static str {

@@ -55,6 +55,7 @@ pub(super) fn open_live(info: &ProjectInfo, recorder: Arc<Recorder>, options: &m
         own_new_files: options.own_new_files,
         ignore: ignore_rules(info, &working, options)?,
         floor_bytes: options.settings.floor_bytes(disk_bytes(&working)),
+        sync_working: info.toml.working.is_some(),
         ..LiveOptions::default()
     };
     Ok(Live::open(working, recorder, live)?)

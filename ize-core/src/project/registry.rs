@@ -51,6 +51,8 @@ impl ProjectInfo {
 pub struct DamagedProject {
     /// The folder.
     pub dir: PathBuf,
+    /// Its name, if that much can be read.
+    pub name: Option<String>,
     /// Why it cannot be read.
     pub error: ProjectError,
 }
@@ -137,10 +139,9 @@ impl CentralDir {
         for entry in entries {
             let entry = entry.map_err(ProjectError::io("read", &dir))?;
             let Some(paths) = paths_of(&entry) else { continue };
-            let dir = paths.dir.clone();
-            match ProjectInfo::read(paths) {
+            match ProjectInfo::read(paths.clone()) {
                 Ok(info) => list.projects.push(info),
-                Err(error) => list.damaged.push(DamagedProject { dir, error }),
+                Err(error) => list.damaged.push(DamagedProject { name: name_in(&paths), dir: paths.dir, error }),
             }
         }
         list.projects.sort_by(|a, b| a.toml.name.cmp(&b.toml.name));
@@ -157,7 +158,8 @@ impl CentralDir {
         if let Some(info) = list.projects.iter().find(is_it) {
             return Ok(info.clone());
         }
-        if let Some(damaged) = list.damaged.into_iter().find(|damaged| damaged.dir.ends_with(name)) {
+        let is_it = |damaged: &DamagedProject| damaged.dir.ends_with(name) || damaged.name.as_deref() == Some(name);
+        if let Some(damaged) = list.damaged.into_iter().find(is_it) {
             return Err(damaged.error);
         }
         let known: Vec<String> = list.projects.iter().map(|info| info.name().to_owned()).collect();
@@ -245,6 +247,12 @@ fn build(info: &ProjectInfo, prepare: impl FnOnce(&ProjectInfo) -> Result<()>) -
     info.toml.write(&info.paths.project_toml())
 }
 
+/// Returns the name in a description of which nothing else is understood.
+fn name_in(paths: &ProjectPaths) -> Option<String> {
+    let table: toml::Table = fs::read_to_string(paths.project_toml()).ok()?.parse().ok()?;
+    table.get("name")?.as_str().map(ToOwned::to_owned)
+}
+
 /// Returns the paths of what is, or should be, a project: a folder with a UUID for a name and a description in it. A
 /// folder that is still being made, or whose making was interrupted, has none.
 fn paths_of(entry: &DirEntry) -> Option<ProjectPaths> {
@@ -324,6 +332,15 @@ mod tests {
         assert_eq!(list.damaged.len(), 1);
         assert!(matches!(list.damaged[0].error, ProjectError::Damaged { .. }));
         assert!(matches!(central.find(&bad.paths.id.to_string()), Err(ProjectError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_project_of_a_newer_version_is_found_by_its_name_and_refused() {
+        let (_dir, central) = central();
+        let newer = create(&central, "newer");
+        fs::write(newer.paths.project_toml(), "format-version = 99\nname = 'newer'\nwhat = 'ever'").unwrap();
+        assert!(matches!(central.find("newer"), Err(ProjectError::NewerFormat { .. })));
+        assert!(matches!(central.find("other"), Err(ProjectError::UnknownProject { .. })));
     }
 
     #[test]
