@@ -199,8 +199,11 @@ pub(super) fn resolve(reader: &Reader, text: &str) -> Result<View> {
 pub(super) fn daemon(info: &ProjectInfo) -> Result<Option<Client>> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        if let Some(client) = Client::connect(&info.paths.socket())? {
-            return Ok(Some(client));
+        match Client::connect(&info.paths.socket()) {
+            Ok(Some(client)) => return Ok(Some(client)),
+            Ok(None) => {}
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {}
+            Err(error) => return Err(error.into()),
         }
         match ProjectLock::holder(&info.paths)? {
             None => return Ok(None),
@@ -221,12 +224,27 @@ fn reach<T>(
 ) -> Result<T> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        if let Some(mut client) = Client::connect(&target.info.paths.socket())? {
-            return Ok(ask(&mut client)?);
-        }
-        match open() {
-            Err(ProjectError::InUse { .. }) if Instant::now() < deadline => thread::sleep(RETRY_INTERVAL),
+        let outcome = match Client::connect(&target.info.paths.socket()) {
+            Ok(Some(mut client)) => ask(&mut client),
+            Ok(None) => open(),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => thread::sleep(RETRY_INTERVAL),
             done => return Ok(done?),
         }
+    }
+}
+
+/// Tells whether an error comes of a daemon that is starting or ending, which hangs up on those who just came.
+fn is_passing(error: &ProjectError) -> bool {
+    use std::io::ErrorKind as E;
+    match error {
+        ProjectError::InUse { .. } => true,
+        ProjectError::Io { action: "ask", source, .. }
+        | ProjectError::Storage(StorageError::Disconnected { source }) => {
+            matches!(source.kind(), E::BrokenPipe | E::ConnectionReset | E::UnexpectedEof | E::PermissionDenied)
+        }
+        _ => false,
     }
 }
