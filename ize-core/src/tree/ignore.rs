@@ -16,6 +16,8 @@ use crate::model::RelPath;
 pub struct IgnoreRules {
     /// Rule sets and the folders that they hold for, outer folders first.
     sets: Vec<RuleSet>,
+    /// The patterns that come from the settings.
+    patterns: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -37,10 +39,18 @@ impl IgnoreRules {
     /// Makes rules from patterns and from the content of the root folder's rule file, which has the last word. A line
     /// that is no pattern is left out, see [`IgnoreRules::problems`].
     pub fn new(patterns: &[String], root_izeignore: Option<&[u8]>) -> Self {
-        let mut rules = Self::default();
+        let mut rules = Self { patterns: patterns.to_vec(), ..Self::default() };
         let mut lines: Vec<String> = patterns.to_vec();
         lines.extend(root_izeignore.into_iter().flat_map(file_lines));
         rules.add(RelPath::root(), &lines);
+        rules
+    }
+
+    /// Returns the same rules with other content of the root folder's rule file.
+    #[must_use]
+    pub fn with_root_file(&self, root_izeignore: Option<&[u8]>) -> Self {
+        let mut rules = Self::new(&self.patterns, root_izeignore);
+        rules.sets.extend(self.sets.iter().filter(|set| !set.folder.is_root()).cloned());
         rules
     }
 

@@ -81,3 +81,20 @@ fn the_reserved_name_is_refused() {
     let to = (FileId::ROOT, OsStr::new(".ize"));
     assert!(world.live.rename(World::caller(), (FileId::ROOT, OsStr::new("a")), to, RenameMode::Replace).is_err());
 }
+
+#[test]
+fn rules_take_effect_when_their_file_is_saved_or_removed() {
+    let world = World::new();
+    world.write_new(FileId::ROOT, ".izeignore", b"*.log\n");
+    world.write_new(FileId::ROOT, "early.log", b"ignored");
+    assert_eq!(world.in_history("early.log"), None);
+    world.write_new(FileId::ROOT, ".izeignore.new", b"*.out\n");
+    world.rename((FileId::ROOT, ".izeignore.new"), (FileId::ROOT, ".izeignore"));
+    world.write_new(FileId::ROOT, "a.out", b"ignored");
+    world.write_new(FileId::ROOT, "late.log", b"recorded");
+    assert_eq!(world.in_history("a.out"), None);
+    assert_eq!(world.in_history("late.log").unwrap(), b"recorded");
+    world.live.unlink(World::caller(), FileId::ROOT, OsStr::new(".izeignore")).unwrap();
+    world.write_new(FileId::ROOT, "b.out", b"recorded");
+    assert_eq!(world.in_history("b.out").unwrap(), b"recorded");
+}

@@ -9,7 +9,7 @@ use crate::storage::{FileSystemStorage, Result};
 const OPS_MAX: usize = 4096;
 /// The program that restores, finds and copies in.
 const OWN_PROGRAM: &str = "ize";
-/// The longest pause between two changes that belong to one restore, or were found together.
+/// The longest pause between two changes that belong together although each could stand alone.
 const TIED_GAP_NS: i128 = 2_000_000_000;
 /// How many finished writings (by fsync and by close) a temporary file may have seen before it was renamed.
 const BOUNDARIES_MAX: usize = 2;
@@ -225,10 +225,12 @@ fn is_same_maker(a: &OpCode, b: &OpCode) -> bool {
     one.pid == other.pid || is_unknown || (is_same_program && !one.program.is_empty())
 }
 
-/// Tells whether two operations belong to one restore, or were found or copied in together.
+/// Tells whether two operations belong together although each could stand alone: they are parts of one restore, were
+/// found or copied in together, or one process made both in one go (as `tar` and `cp -p` set the mode of what they wrote).
 fn is_tied(a: &OpCode, b: &OpCode) -> bool {
     let is_soon = (a.timestamp.as_nanos() - b.timestamp.as_nanos()).abs() <= TIED_GAP_NS;
-    is_soon && a.parent == b.parent && (a.parent.is_some() || (is_own(a) && is_own(b)))
+    let is_one_process = a.actor.pid != 0 && a.actor.pid == b.actor.pid;
+    is_soon && a.parent == b.parent && (a.parent.is_some() || is_one_process || (is_own(a) && is_own(b)))
 }
 
 /// Tells whether Ize itself made a change, or found it.

@@ -239,8 +239,20 @@ fn saves_of_several_files_at_once_do_not_mix() {
     script.mark(Landmark::Close);
     script.write("b", 1, "2");
     script.mark(Landmark::Close);
+    script.by(77, "chmod");
     script.chmod("a", 0o600);
     assert_eq!(saves(&script, "."), ["chmod a @7", "create b @2..@6", "create a @1..@5"]);
+}
+
+#[test]
+fn a_mode_that_the_writing_process_sets_belongs_to_its_save() {
+    let mut script = Script::new();
+    script.by(5, "tar");
+    script.create("a");
+    script.write("a", 0, "1");
+    script.mark(Landmark::Close);
+    script.chmod("a", 0o600);
+    assert_eq!(saves(&script, "."), ["create a @1..@3"]);
 }
 
 #[test]

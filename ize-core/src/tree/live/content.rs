@@ -132,11 +132,11 @@ impl Live {
         Ok(written)
     }
 
-    /// Makes the last write through a handle a landmark, if there was one since the last time.
-    pub(super) fn mark_written(&self, open: &OpenFile, landmark: Landmark) -> Result<()> {
+    /// Makes the last write through a handle a landmark, and tells whether there was one since the last time.
+    pub(super) fn mark_written(&self, open: &OpenFile, landmark: Landmark) -> Result<bool> {
         match open.take_unmarked() {
-            Some(op) => self.recorder.mark(op, landmark).map_err(recording),
-            None => Ok(()),
+            Some(op) => self.recorder.mark(op, landmark).map(|()| true).map_err(recording),
+            None => Ok(false),
         }
     }
 

@@ -20,6 +20,7 @@ mod reading;
 mod reconcile;
 mod record_tree;
 mod room;
+mod rules;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -396,7 +397,10 @@ impl Tree for Live {
 
     fn flush(&self, handle: Handle) -> Result<()> {
         let open = self.handles.file(handle)?;
-        self.mark_written(&open, Landmark::Close)
+        if self.mark_written(&open, Landmark::Close)? {
+            self.rules_may_have_changed(&open.node);
+        }
+        Ok(())
     }
 
     fn release(&self, handle: Handle) {

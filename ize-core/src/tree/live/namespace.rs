@@ -218,6 +218,7 @@ impl Live {
             self.bindings.set(entry, None, op);
         }
         held.release();
+        self.place_changed(&place);
         Ok(())
     }
 
@@ -289,6 +290,8 @@ impl Live {
         self.record_move(caller, reservation, &moved)?;
         held.release();
         drop(moves);
+        self.place_changed(&from);
+        self.place_changed(&to);
         Ok(())
     }
 
