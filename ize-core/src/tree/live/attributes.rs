@@ -44,13 +44,15 @@ impl Live {
             let actor = self.actors.of(caller);
             match open.as_ref().filter(|open| open.mode.write) {
                 Some(open) => {
-                    if let Some(op) = self.truncate(reservation, &node, &open.fd, &actor, size, None)? {
+                    if let Some(op) = self.truncate(reservation, &node, &open.fd, &actor, size)? {
                         open.note_written(op);
                     }
                 }
                 None => {
                     let fd = host::reopen(&*fd, OFlags::WRONLY)?;
-                    self.truncate(reservation, &node, &fd, &actor, size, Some(Landmark::Close))?;
+                    // No landmark: this is also how the kernel empties a file that is opened with O_TRUNC, and what is
+                    // worth showing is what is written to it then.
+                    self.truncate(reservation, &node, &fd, &actor, size)?;
                 }
             }
         }

@@ -43,7 +43,7 @@ impl Live {
         if mode.truncate {
             let reservation = self.reserve(SMALL_OP_BYTES)?;
             let _held = self.locks.change(&[open.node.lock_id()]);
-            if let Some(op) = self.truncate(reservation, &open.node, &open.fd, &open.actor, 0, None)? {
+            if let Some(op) = self.truncate(reservation, &open.node, &open.fd, &open.actor, 0)? {
                 open.note_written(op);
             }
         }
@@ -58,7 +58,6 @@ impl Live {
         fd: &OwnedFd,
         actor: &Arc<Actor>,
         new_size: u64,
-        landmark: Option<Landmark>,
     ) -> Result<Option<OpId>> {
         let old_size = host::stat(fd)?.metadata.size;
         rustix::fs::ftruncate(fd, new_size)?;
@@ -67,7 +66,7 @@ impl Live {
             data: OpData::None,
             touched: vec![Touched { file, metadata }],
             actor: Arc::clone(actor),
-            landmark,
+            landmark: None,
             parent: None,
         })
     }
