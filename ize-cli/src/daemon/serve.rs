@@ -9,6 +9,7 @@ use ize_core::project::{Project, ProjectError, ProjectInfo};
 use ize_core::tree::{ReconcileReport, Tree};
 use ize_fuse::{DetachMode, Mount, MountOptions};
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::handover::{Parent, Ready};
 use super::watch::{self, Event};
@@ -59,6 +60,7 @@ fn begin(context: &Context, info: &ProjectInfo, request: &Request, events: &Send
         )
         .hint("leave it out, and the mount is yours alone"));
     }
+    raise_descriptor_limit();
     let mut options = context.project_options(Some(info))?;
     options.read_only = request.read_only;
     options.own_new_files = request.allow_other;
@@ -77,6 +79,15 @@ fn begin(context: &Context, info: &ProjectInfo, request: &Request, events: &Send
     let closing = Arc::new(Mutex::new(()));
     let server = answer(&project, &mount, &closing, events.clone())?;
     Ok(Service { project, mount, server, closing })
+}
+
+/// Allows this process as many open files as the system lets it: each file that a program in the mount has open is open
+/// here too, and the usual soft limit of 1,024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Answers on the project's socket. `ize unmount` gets its answer when everything is committed.

@@ -206,6 +206,12 @@ pub(crate) fn write_all(fd: impl AsFd, offset: u64, data: &[u8]) -> (usize, Opti
     (done, None)
 }
 
+/// Returns how many descriptors this process may have open.
+pub(crate) fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Returns space and inodes of the filesystem that a descriptor is on.
 pub(crate) fn space(fd: impl AsFd) -> Result<Space, Errno> {
     let raw = fs::fstatvfs(fd)?;

@@ -64,7 +64,8 @@ pub struct LiveOptions {
     pub floor_bytes: u64,
     /// `fsync(2)` also syncs the file in `working/`, as people expect of a folder that was adopted where it is.
     pub sync_working: bool,
-    /// The most `O_PATH` descriptors to keep open for inodes in use, at least 64.
+    /// The most `O_PATH` descriptors to keep open for inodes in use, at least 64. By default half of what the process
+    /// may open (`RLIMIT_NOFILE`), at most 16,384.
     pub descriptors_max: usize,
 }
 
@@ -76,7 +77,7 @@ impl Default for LiveOptions {
             ignore: IgnoreRules::none(),
             floor_bytes: 64 << 20,
             sync_working: false,
-            descriptors_max: 4096,
+            descriptors_max: host::descriptor_limit() / 2,
         }
     }
 }

@@ -11,6 +11,9 @@ use rustix::io::Errno;
 use crate::model::{FileId, FileKind, Name, RelPath};
 use crate::tree::host::{self, HostId};
 
+/// More descriptors than this are not kept, however many the process may open.
+const DESCRIPTORS_MAX: usize = 16_384;
+
 /// An inode of `working/` that is in use.
 pub(super) struct Node {
     /// How the adapter calls it. Does not change while the node is in use.
@@ -129,7 +132,7 @@ impl Nodes {
                 next_unrecorded: FileId::UNRECORDED_BASE.get(),
                 resident: VecDeque::new(),
             }),
-            descriptors_max: descriptors_max.max(64),
+            descriptors_max: descriptors_max.clamp(64, DESCRIPTORS_MAX),
         }
     }
 
