@@ -10,7 +10,7 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 cargo_tool() {
     local name=$1 version=$2
     if [[ "$("$name" --version 2>/dev/null)" == "$name $version" ]]; then return; fi
-    CARGO_TARGET_DIR="$tools_dir/build" cargo install --quiet --locked --root "$tools_dir" --version "$version" "$name" \
+    CARGO_TARGET_DIR="$tools_dir/build" cargo install --quiet --locked --debug --root "$tools_dir" --version "$version" "$name" \
         || fail "cargo install $name $version"
 }
 
