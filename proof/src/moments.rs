@@ -73,7 +73,7 @@ impl<'a> Moments<'a> {
 
     fn check_one(&self, moment: &Moment, restored: &Path) -> Result<(), Failure> {
         self.ize.restore_to(&self.project, Path::new("."), moment.op, restored)?;
-        equal("the copy against what history has", &moment.copy, restored, &CompareOptions::default())
+        equal("the copy against what history has", &moment.copy, restored, &CompareOptions::history())
     }
 }
 

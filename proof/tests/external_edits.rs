@@ -45,7 +45,7 @@ fn edits_made_while_unmounted_are_recorded_and_both_versions_can_be_read() {
 
     let restored = ize.dir().join("restored");
     ize.restore_to("outside", Path::new("."), after, &restored).unwrap();
-    equal("history against the mount", &restored, mounted.path(), &CompareOptions::default()).unwrap();
+    equal("the mount against history", mounted.path(), &restored, &CompareOptions::history()).unwrap();
     ize.verify("outside").unwrap();
     mounted.unmount().unwrap();
 }

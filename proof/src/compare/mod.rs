@@ -23,6 +23,8 @@ pub struct CompareOptions {
     pub mtimes: bool,
     /// Compare which blocks of this many bytes hold data (`SEEK_DATA`); `None` leaves holes alone.
     pub hole_block_bytes: Option<u64>,
+    /// Data on the left that reads as zeros may be a hole on the right. A hole on the left still must be one on the right.
+    pub zeros_may_become_holes: bool,
     /// Compare the attributes of the two folders themselves, too.
     pub root: bool,
     /// Names that are passed over in the two folders themselves (not below).
@@ -34,7 +36,14 @@ pub struct CompareOptions {
 impl Default for CompareOptions {
     /// Everything, and holes by blocks of 4 KiB.
     fn default() -> Self {
-        Self { mtimes: true, hole_block_bytes: Some(4096), root: true, skip: Vec::new(), differences_max: 50 }
+        Self {
+            mtimes: true,
+            hole_block_bytes: Some(4096),
+            zeros_may_become_holes: false,
+            root: true,
+            skip: Vec::new(),
+            differences_max: 50,
+        }
     }
 }
 
@@ -42,6 +51,11 @@ impl CompareOptions {
     /// For two folders that lived through the same calls at different times: without times and holes.
     pub fn same_calls() -> Self {
         Self { mtimes: false, hole_block_bytes: None, ..Self::default() }
+    }
+
+    /// For a tree on the left and what history has of it on the right: zeros that were written come back as holes.
+    pub fn history() -> Self {
+        Self { zeros_may_become_holes: true, ..Self::default() }
     }
 
     /// Passes over a name in the two folders themselves.
@@ -251,7 +265,9 @@ impl Comparison<'_> {
         }
         if let Some(block_bytes) = self.options.hole_block_bytes {
             let (left_map, right_map) = (left_map.rounded(block_bytes), right_map.rounded(block_bytes));
-            if left_map != right_map {
+            let same = left_map == right_map;
+            let fewer = self.options.zeros_may_become_holes && left_map.union(&right_map) == left_map;
+            if !same && !fewer {
                 self.differ(path, Aspect::Holes, left_map.first_difference(&right_map));
             }
         }

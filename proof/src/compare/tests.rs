@@ -112,6 +112,16 @@ fn data_where_a_hole_was_is_found_even_if_it_reads_the_same() {
 }
 
 #[test]
+fn zeros_may_become_holes_but_holes_stay_holes() {
+    let pair = Pair::new();
+    File::options().write(true).open(pair.left.join("sparse")).unwrap().write_all_at(&[0; 4096], 1 << 20).unwrap();
+    let options = CompareOptions { mtimes: false, ..CompareOptions::history() };
+    assert_eq!(pair.differences(&options), []);
+    File::options().write(true).open(pair.right.join("sparse")).unwrap().write_all_at(&[0; 4096], 1 << 25).unwrap();
+    assert_eq!(pair.differences(&options).len(), 1);
+}
+
+#[test]
 fn a_byte_in_a_hole_is_found() {
     let pair = Pair::new();
     File::options().write(true).open(pair.right.join("sparse")).unwrap().write_all_at(b"!", 1 << 39).unwrap();

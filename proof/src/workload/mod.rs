@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use call::{Answer, Call, Fill, Outcome, SetTime, Slot, StatAnswer};
@@ -201,8 +202,9 @@ pub fn run(
     Ok(tally)
 }
 
-/// Makes the folders that the threads work in.
+/// Makes the folders that the threads work in, and the two roots alike.
 fn prepare(root: &Path, threads: usize) -> io::Result<()> {
+    fs::set_permissions(root, PermissionsExt::from_mode(0o755))?;
     fs::create_dir(root.join(Plan::SHARED))?;
     (0..threads).try_for_each(|thread| fs::create_dir(root.join(Plan::own_folder(thread))))
 }

@@ -70,7 +70,6 @@ impl Side {
 
     fn perform_on_slot(&self, call: &Call) -> Outcome {
         let done = |()| Answer::Done;
-        let offset = |at| Answer::Number(at);
         match call {
             Call::Write { slot, fill } => number(rustix::io::write(self.slot(*slot)?, &fill.bytes())?),
             Call::Pwrite { slot, offset, fill } => {
@@ -91,9 +90,9 @@ impl Side {
             Call::Fallocate { slot, mode, offset, len } => {
                 rustix::fs::fallocate(self.slot(*slot)?, *mode, *offset, *len).map(done)
             }
-            Call::SeekData { slot, offset: at } => rustix::fs::seek(self.slot(*slot)?, SeekFrom::Data(*at)).map(offset),
-            Call::SeekHole { slot, offset: at } => rustix::fs::seek(self.slot(*slot)?, SeekFrom::Hole(*at)).map(offset),
-            Call::SeekEnd { slot } => rustix::fs::seek(self.slot(*slot)?, SeekFrom::End(0)).map(offset),
+            Call::SeekData { slot, offset } => self.seek(*slot, SeekFrom::Data(*offset)),
+            Call::SeekHole { slot, offset } => self.seek(*slot, SeekFrom::Hole(*offset)),
+            Call::SeekEnd { slot } => self.seek(*slot, SeekFrom::End(0)),
             Call::CopyRange { from, from_offset, to, to_offset, len } => {
                 let (mut from_offset, mut to_offset) = (*from_offset, *to_offset);
                 let (from, to) = (self.slot(*from)?, self.slot(*to)?);
@@ -105,6 +104,15 @@ impl Side {
             Call::Fchmod { slot, mode } => rustix::fs::fchmod(self.slot(*slot)?, Mode::from_raw_mode(*mode)).map(done),
             other => unreachable!("{other} is not about an open file"),
         }
+    }
+
+    /// `lseek`, but not on folders: there offsets are the filesystem's own business.
+    fn seek(&self, slot: Slot, to: SeekFrom) -> Outcome {
+        let file = self.slot(slot)?;
+        if FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        rustix::fs::seek(file, to).map(Answer::Number)
     }
 
     fn map(&self, slot: Slot, page: u64, len: usize, store: Option<Vec<u8>>) -> Outcome {
