@@ -19,8 +19,8 @@ const PROJECT: &str = "kill";
 const WRITERS: usize = 3;
 
 /// How many versions of a file are looked for in history, and in how many of its rows: some rows are renames and deletes.
-const VERSIONS_MAX: usize = 15;
-const ROWS_MAX: &str = "60";
+const VERSIONS_MAX: usize = 6;
+const ROWS_MAX: &str = "120";
 
 /// Runs so many rounds in one project and tells how many calls were acknowledged.
 ///
@@ -230,21 +230,26 @@ impl Writer {
         {
             return Err(format!("{} differs in history at @{op}", path.display()));
         }
-        let words = [OsStr::new("--json"), OsStr::new("--limit"), OsStr::new(ROWS_MAX)];
+        let words = ["--ops", "--json", "--limit", ROWS_MAX].map(OsStr::new);
         let rows = ize.json(&[&["history".as_ref(), PROJECT.as_ref(), path.as_os_str()], &words[..]].concat())?;
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut unread) = (BTreeSet::new(), String::new());
         for row in &rows {
             let at = row["last_op"].as_u64().ok_or_else(|| format!("history has no `last_op`: {row}"))?;
-            // After a delete or a rename away there is nothing to read.
-            if let Ok(bytes) = ize.cat_at(PROJECT, path, at) {
-                seen.insert(*blake3::hash(&bytes).as_bytes());
+            match ize.cat_at(PROJECT, path, at) {
+                Ok(bytes) => _ = seen.insert(*blake3::hash(&bytes).as_bytes()),
+                // After a delete or a rename away there is nothing to read.
+                Err(why) => unread.push_str(&format!("  {why}\n")),
             }
         }
-        let newest = file.versions.iter().rev().take(VERSIONS_MAX);
-        let missing = newest.clone().filter(|version| !seen.contains(*version)).count();
-        if missing > 0 {
-            let (versions, rows) = (newest.count(), rows.len());
-            return Err(format!("{}: {missing} of {versions} versions are not in {rows} rows", path.display()));
+        let newest = file.versions.iter().rev().take(VERSIONS_MAX).enumerate();
+        let missing: Vec<usize> = newest.filter(|(_, hash)| !seen.contains(*hash)).map(|(index, _)| index).collect();
+        if !missing.is_empty() {
+            let rows: Vec<String> =
+                rows.iter().map(|row| format!("  {} {} {}", row["op"], row["kind"], row["size"])).collect();
+            let (path, rows) = (path.display(), rows.join("\n"));
+            return Err(format!(
+                "{path}: the newest versions number {missing:?} are not in its history:\n{rows}\n{unread}"
+            ));
         }
         Ok(())
     }
