@@ -61,14 +61,43 @@ impl Live {
     ) -> Result<Option<OpId>> {
         let old_size = host::stat(fd)?.metadata.size;
         rustix::fs::ftruncate(fd, new_size)?;
+        let change = |file| OpType::FileTruncate { file, old_size, new_size };
+        self.record_content_change(reservation, node, fd, actor, OpData::None, change)
+    }
+
+    /// Records a change of a file's content. What made it worth showing comes later: the file is closed or synced.
+    fn record_content_change(
+        &self,
+        reservation: Reservation<'_>,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        actor: &Arc<Actor>,
+        data: OpData,
+        change: impl FnOnce(FileId) -> OpType,
+    ) -> Result<Option<OpId>> {
         self.record_change(reservation, node, fd, |file, metadata| OpDraft {
-            op_type: OpType::FileTruncate { file, old_size, new_size },
-            data: OpData::None,
+            op_type: change(file),
+            data,
             touched: vec![Touched { file, metadata }],
             actor: Arc::clone(actor),
             landmark: None,
             parent: None,
         })
+    }
+
+    /// Records a change of a file's content that was made through a handle.
+    fn record_through(
+        &self,
+        reservation: Reservation<'_>,
+        open: &OpenFile,
+        data: OpData,
+        change: impl FnOnce(FileId) -> OpType,
+    ) -> Result<()> {
+        let recorded = self.record_content_change(reservation, &open.node, &open.fd, &open.actor, data, change)?;
+        if let Some(op) = recorded {
+            open.note_written(op);
+        }
+        Ok(())
     }
 
     /// Records a change that was applied to one inode, unless history does not know it or it has no name left.
@@ -87,7 +116,7 @@ impl Live {
         self.record(reservation, draft(file, metadata)).map(Some)
     }
 
-    pub(super) fn write_file(&self, _caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
+    pub(super) fn write_file(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
         let open = self.handles.file(handle)?;
         let mut done = 0;
         for piece in data.chunks(WRITE_BYTES_MAX) {
@@ -117,17 +146,9 @@ impl Live {
         if let (0, Some(errno)) = (written, refusal) {
             return Err(errno.into());
         }
-        let op = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
-            op_type: OpType::FileWrite { file, offset, size: written as u64 },
-            data: OpData::Inline(Bytes::copy_from_slice(&data[..written])),
-            touched: vec![Touched { file, metadata }],
-            actor: Arc::clone(&open.actor),
-            landmark: None,
-            parent: None,
-        })?;
-        if let Some(op) = op {
-            open.note_written(op);
-        }
+        let bytes = OpData::Inline(Bytes::copy_from_slice(&data[..written]));
+        let change = |file| OpType::FileWrite { file, offset, size: written as u64 };
+        self.record_through(reservation, open, bytes, change)?;
         Ok(written)
     }
 
@@ -139,14 +160,7 @@ impl Live {
         }
     }
 
-    pub(super) fn allocate_range(
-        &self,
-        _caller: Caller,
-        handle: Handle,
-        what: Allocation,
-        offset: u64,
-        len: u64,
-    ) -> Result<()> {
+    pub(super) fn allocate_range(&self, handle: Handle, what: Allocation, offset: u64, len: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
         let (flags, kind) = match what {
             Allocation::Allocate { keep_size: false } => (FallocateFlags::empty(), RangeKind::Allocate),
@@ -166,27 +180,11 @@ impl Live {
         };
         let _held = self.locks.change(&[open.node.lock_id()]);
         rustix::fs::fallocate(&open.fd, flags, offset, len)?;
-        let op = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
-            op_type: OpType::Range { file, kind, offset, size: len },
-            data: OpData::None,
-            touched: vec![Touched { file, metadata }],
-            actor: Arc::clone(&open.actor),
-            landmark: None,
-            parent: None,
-        })?;
-        if let Some(op) = op {
-            open.note_written(op);
-        }
-        Ok(())
+        let change = |file| OpType::Range { file, kind, offset, size: len };
+        self.record_through(reservation, &open, OpData::None, change)
     }
 
-    pub(super) fn copy_between(
-        &self,
-        _caller: Caller,
-        from: (Handle, u64),
-        to: (Handle, u64),
-        len: u64,
-    ) -> Result<usize> {
+    pub(super) fn copy_between(&self, from: (Handle, u64), to: (Handle, u64), len: u64) -> Result<usize> {
         let source = self.handles.file(from.0)?;
         let target = self.handles.file(to.0)?;
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
@@ -198,30 +196,16 @@ impl Live {
         if copied == 0 {
             return Ok(0);
         }
-        let op = match self.recorded_source(&source)? {
-            Some(source_file) => {
-                self.record_change(reservation, &target.node, &target.fd, |file, metadata| OpDraft {
-                    op_type: OpType::CopyRange {
-                        file,
-                        offset: to.1,
-                        source: source_file,
-                        source_offset: from.1,
-                        size: copied as u64,
-                    },
-                    data: OpData::None,
-                    touched: vec![Touched { file, metadata }],
-                    actor: Arc::clone(&target.actor),
-                    landmark: None,
-                    parent: None,
-                })?
+        let size = copied as u64;
+        match self.recorded_source(&source)? {
+            Some(source) => {
+                let change = |file| OpType::CopyRange { file, offset: to.1, source, source_offset: from.1, size };
+                self.record_through(reservation, &target, OpData::None, change)?;
             }
             None => {
                 drop(reservation);
-                self.record_content(&target, to.1, copied as u64)?
+                self.record_content(&target, to.1, size)?;
             }
-        };
-        if let Some(op) = op {
-            target.note_written(op);
         }
         Ok(copied)
     }
@@ -233,28 +217,22 @@ impl Live {
     }
 
     /// Records as written what is now in a range of a file. The caller holds the file's lock.
-    fn record_content(&self, open: &OpenFile, mut offset: u64, len: u64) -> Result<Option<OpId>> {
+    fn record_content(&self, open: &OpenFile, mut offset: u64, len: u64) -> Result<()> {
         let end = offset + len;
         let fd = self.applied(host::reopen(&*self.nodes.fd(&open.node)?, OFlags::RDONLY))?;
-        let mut last = None;
         let mut buf = vec![0; WRITE_BYTES_MAX];
         while offset < end {
             let want = usize::try_from(end - offset).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
             let read = self.applied(host::read_full(&fd, offset, &mut buf[..want]))?;
             if read == 0 {
-                return Err(Errno::IO.into());
+                return self.applied(Err(Errno::IO));
             }
             let reservation = self.reserve(SMALL_OP_BYTES + read as u64)?;
-            last = self.record_change(reservation, &open.node, &open.fd, |file, metadata| OpDraft {
-                op_type: OpType::FileWrite { file, offset, size: read as u64 },
-                data: OpData::Inline(Bytes::copy_from_slice(&buf[..read])),
-                touched: vec![Touched { file, metadata }],
-                actor: Arc::clone(&open.actor),
-                landmark: None,
-                parent: None,
-            })?;
+            let bytes = OpData::Inline(Bytes::copy_from_slice(&buf[..read]));
+            let change = |file| OpType::FileWrite { file, offset, size: read as u64 };
+            self.record_through(reservation, open, bytes, change)?;
             offset += read as u64;
         }
-        Ok(last)
+        Ok(())
     }
 }

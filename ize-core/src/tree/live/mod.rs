@@ -392,8 +392,8 @@ impl Tree for Live {
         Ok(host::read_full(&open.fd, offset, buf)?)
     }
 
-    fn write(&self, caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.write_file(caller, handle, offset, data)
+    fn write(&self, _caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
+        self.write_file(handle, offset, data)
     }
 
     fn flush(&self, handle: Handle) -> Result<()> {
@@ -462,8 +462,8 @@ impl Tree for Live {
         self.change_xattr(caller, node, name, None)
     }
 
-    fn allocate(&self, caller: Caller, handle: Handle, what: Allocation, offset: u64, len: u64) -> Result<()> {
-        self.allocate_range(caller, handle, what, offset, len)
+    fn allocate(&self, _caller: Caller, handle: Handle, what: Allocation, offset: u64, len: u64) -> Result<()> {
+        self.allocate_range(handle, what, offset, len)
     }
 
     fn seek(&self, handle: Handle, offset: u64, what: SeekFor) -> Result<u64> {
@@ -475,7 +475,7 @@ impl Tree for Live {
         Ok(rustix::fs::seek(&open.fd, position)?)
     }
 
-    fn copy_range(&self, caller: Caller, from: (Handle, u64), to: (Handle, u64), len: u64) -> Result<usize> {
-        self.copy_between(caller, from, to, len)
+    fn copy_range(&self, _caller: Caller, from: (Handle, u64), to: (Handle, u64), len: u64) -> Result<usize> {
+        self.copy_between(from, to, len)
     }
 }
