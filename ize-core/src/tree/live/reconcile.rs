@@ -211,10 +211,13 @@ impl Reconciler<'_, '_> {
             let was = known.remove(&name);
             if let Some(file) = was {
                 self.missing.entries.remove(&entry);
-                if self.is_same_inode(file, &found)? {
+                let known = self.storage.node(self.view, file)?;
+                if known.is_some_and(|known| self.is_same_inode(file, &known, &found)) {
                     self.seen_one();
-                    let fd = host::open_path(&*folder.fd, name.as_os_str())?;
-                    self.compare(file, &fd, &found)?;
+                    if !known.is_some_and(|known| is_unchanged(&known, &found.metadata)) {
+                        let fd = host::open_path(&*folder.fd, name.as_os_str())?;
+                        self.compare(file, &fd, &found)?;
+                    }
                     if found.metadata.kind == FileKind::Directory {
                         below.push(Pending { file, path, parent: Arc::clone(&folder.fd), name });
                     }
@@ -246,22 +249,21 @@ impl Reconciler<'_, '_> {
     }
 
     /// Tells whether what the host has can be the file that history has under the same name.
-    fn is_same_inode(&mut self, file: FileId, found: &HostStat) -> Result<bool> {
-        let Some(was) = self.storage.node(self.view, file)? else { return Ok(false) };
+    fn is_same_inode(&mut self, file: FileId, was: &FileMetadata, found: &HostStat) -> bool {
         if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
-            return Ok(false);
+            return false;
         }
         if was.kind == FileKind::Directory || (was.nlink <= 1 && found.metadata.nlink <= 1) {
-            return Ok(true);
+            return true;
         }
         // One file with several names must be one inode, and one inode one file.
         let inode = *self.inode_of.entry(file).or_insert(found.id);
         let stands_for = *self.file_of.entry(found.id).or_insert(file);
         if inode == found.id && stands_for == file {
             self.arrivals.note_link(found.id, file);
-            return Ok(true);
+            return true;
         }
-        Ok(false)
+        false
     }
 
     /// Records how an inode that history knows differs from what history has.
