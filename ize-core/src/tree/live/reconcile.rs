@@ -211,10 +211,10 @@ impl Reconciler<'_, '_> {
             let was = known.remove(&name);
             if let Some(file) = was {
                 self.missing.entries.remove(&entry);
-                let known = self.storage.node(self.view, file)?;
-                if known.is_some_and(|known| self.is_same_inode(file, &known, &found)) {
+                let before = self.storage.node(self.view, file)?;
+                if before.is_some_and(|before| self.is_same_inode(file, &before, &found)) {
                     self.seen_one();
-                    if !known.is_some_and(|known| is_unchanged(&known, &found.metadata)) {
+                    if !before.is_some_and(|before| is_unchanged(&before, &found.metadata)) {
                         let fd = host::open_path(&*folder.fd, name.as_os_str())?;
                         self.compare(file, &fd, &found)?;
                     }
