@@ -4,9 +4,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
+use tempfile::TempDir;
+
 use crate::compare::{CompareOptions, compare};
 use crate::copy::copy_tree;
 use crate::ize::{Failure, Ize};
+
+/// Files in memory. Many copies of large trees are made and removed quickly there.
+const MEMORY: &str = "/dev/shm";
+
+/// How much room copies need.
+const ROOM_BYTES: u64 = 8 << 30;
+
+/// Tells whether a folder can hold copies: there is room, and extended attributes can be set.
+fn has_room(folder: &str) -> bool {
+    let Ok(about) = rustix::fs::statvfs(folder) else { return false };
+    let Ok(probe) = tempfile::NamedTempFile::new_in(folder) else { return false };
+    let xattr = rustix::fs::setxattr(probe.path(), "user.probe", b"1", XattrFlags::empty());
+    about.f_bavail * about.f_frsize >= ROOM_BYTES && xattr.is_ok()
+}
 
 /// Copies of a project's tree.
 #[derive(Debug)]
@@ -15,6 +32,8 @@ pub struct Moments<'a> {
     project: String,
     root: PathBuf,
     taken: Vec<Moment>,
+    /// Where copies and restored trees lie.
+    dir: TempDir,
 }
 
 #[derive(Debug)]
@@ -26,8 +45,14 @@ struct Moment {
 
 impl<'a> Moments<'a> {
     /// Begins without copies; `root` is where the project is mounted.
-    pub fn new(ize: &'a Ize, project: &str, root: &Path) -> Self {
-        Self { ize, project: project.to_owned(), root: root.to_owned(), taken: Vec::new() }
+    ///
+    /// # Errors
+    /// If there is no place for copies.
+    pub fn new(ize: &'a Ize, project: &str, root: &Path) -> Result<Self, Failure> {
+        let parent = if has_room(MEMORY) { Path::new(MEMORY) } else { ize.dir() };
+        let dir = tempfile::Builder::new().prefix("ize-moments-").tempdir_in(parent);
+        let dir = dir.map_err(|error| format!("{}: {error}", parent.display()))?;
+        Ok(Self { ize, project: project.to_owned(), root: root.to_owned(), taken: Vec::new(), dir })
     }
 
     /// Returns how many copies were made.
@@ -41,7 +66,7 @@ impl<'a> Moments<'a> {
     /// If it cannot be read, or something did move meanwhile.
     pub fn take(&mut self, label: impl Into<String>) -> Result<(), Failure> {
         let (label, op) = (label.into(), self.ize.recorded(&self.project)?);
-        let copy = self.ize.dir().join(format!("copy-{}-{op}", self.taken.len()));
+        let copy = self.dir.path().join(format!("copy-{}-{op}", self.taken.len()));
         copy_tree(&self.root, &copy).map_err(|error| format!("copy after {label}: {error}"))?;
         let later = self.ize.recorded(&self.project)?;
         self.taken.push(Moment { op, label: label.clone(), copy });
@@ -59,12 +84,12 @@ impl<'a> Moments<'a> {
     pub fn check(&mut self) -> Result<(), Failure> {
         let mut wrong = Vec::new();
         for moment in std::mem::take(&mut self.taken) {
-            let restored = self.ize.dir().join(format!("restored-{}", moment.op));
+            let restored = self.dir.path().join(format!("restored-{}", moment.op));
             if let Err(why) = self.check_one(&moment, &restored) {
                 wrong.push(format!("after {} (@{}): {why}", moment.label, moment.op));
             }
             for folder in [restored, moment.copy] {
-                // The folder of the instance is removed at the end anyway.
+                // The folder of all copies is removed at the end anyway.
                 let _ = fs::remove_dir_all(folder);
             }
         }

@@ -31,7 +31,7 @@ fn twenty_moments_of_real_work_come_back() {
     programs::grow(&source, 5000).unwrap();
     ize.run(&["init".as_ref(), "real".as_ref(), OsStr::new("--from"), source.as_os_str()]).unwrap();
     let mounted = ize.mount("real", &[]).unwrap();
-    let mut moments = Moments::new(&ize, "real", mounted.path());
+    let mut moments = Moments::new(&ize, "real", mounted.path()).unwrap();
     let options = ProgramOptions { dd_mib: 32, rows: 150 };
     programs::run(mounted.path(), &options, &mut |step| moments.take(step)).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(moments.count(), 20);

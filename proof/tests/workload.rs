@@ -56,7 +56,7 @@ fn a_mount_answers_like_a_plain_folder_and_history_has_every_moment() {
     let control = ize.dir().join("control");
     fs::create_dir(&control).unwrap();
     let options = WorkloadOptions { seed: seed(), calls: calls(12_000), ..Default::default() };
-    let mut moments = Moments::new(&ize, "random", mounted.path());
+    let mut moments = Moments::new(&ize, "random", mounted.path()).unwrap();
     let mut rng = Rng::with_seed(options.seed);
     let taken_every = u32::try_from(options.calls / options.phase_calls / 6).unwrap_or(u32::MAX).max(1);
     let ended = run(mounted.path(), &control, &options, &mut |moment| match rng.u32(0..taken_every) {

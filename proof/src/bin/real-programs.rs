@@ -75,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     ize.run(&["init".as_ref(), "real".as_ref(), OsStr::new("--from"), source.as_os_str()])?;
     tell("ize init --from");
     let mounted = ize.mount("real", &[])?;
-    let mut moments = Moments::new(&ize, "real", mounted.path());
+    let mut moments = Moments::new(&ize, "real", mounted.path())?;
     programs::run(mounted.path(), &arguments.options, &mut |step| {
         tell(step);
         moments.take(step)
