@@ -8,6 +8,7 @@ use fastrand::Rng;
 use ize_benches::History;
 use ize_core::model::{OpId, View};
 use ize_core::storage::{Direction, FileSystemStorage, MemoryStorage, OpQuery};
+use ize_store::{Engine, Store, StoreOptions};
 use tempfile::TempDir;
 
 /// How many operations the read benchmarks find.
@@ -19,7 +20,16 @@ struct Kind {
     make: fn(&TempDir) -> Arc<dyn FileSystemStorage>,
 }
 
-const KINDS: &[Kind] = &[Kind { name: "memory", make: |_| Arc::new(MemoryStorage::new()) }];
+const KINDS: &[Kind] = &[
+    Kind { name: "memory", make: |_| Arc::new(MemoryStorage::new()) },
+    Kind { name: "store, sanakirja", make: |dir| store(dir, Engine::Sanakirja) },
+    Kind { name: "store, redb", make: |dir| store(dir, Engine::Redb) },
+];
+
+fn store(dir: &TempDir, engine: Engine) -> Arc<dyn FileSystemStorage> {
+    let options = StoreOptions::default().engine(engine);
+    Arc::new(Store::create(dir.path(), &options).expect("an empty folder can become a store"))
+}
 
 fn insert(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");

@@ -39,7 +39,12 @@ fn make(folder: &Path, count: u64) -> io::Result<()> {
     while done < count {
         let fresh = |done| folder.join(format!("folder-{}/file-{done}", done % 100));
         match rng.u32(0..100) {
-            0..10 => files.push(fresh(done)),
+            0..10 => {
+                let path = fresh(done);
+                File::create_new(&path)?;
+                files.push(path);
+                done += 1;
+            }
             10..14 if !files.is_empty() => {
                 let (index, to) = (rng.usize(..files.len()), fresh(done));
                 fs::rename(&files[index], &to)?;
