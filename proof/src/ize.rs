@@ -32,7 +32,10 @@ fn build() -> Result<PathBuf, Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--bin", "ize", "--message-format=json", "--manifest-path"])
+        // Beside the program a test, and all packages: so cargo chooses the features that `cargo test --workspace`
+        // chose, and has nothing to build again.
+        .args(["build", "--quiet", "--workspace", "--bin", "ize", "--test", "external_edits"])
+        .args(["--message-format=json", "--manifest-path"])
         .arg(manifest)
         .stderr(Stdio::inherit())
         .output()
@@ -278,11 +281,13 @@ impl Ize {
     }
 }
 
-/// Tells whether a process runs: one that ended but was not waited for does not.
+/// Tells whether a process runs. One that ended but was not waited for does not; its first thread can look like that
+/// while others are still ending and hold its files.
 fn is_running(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
+    threads > 1 || state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 /// A mounted project.
