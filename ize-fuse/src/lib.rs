@@ -9,4 +9,4 @@ mod mount;
 mod wire;
 
 pub use caches::KernelCaches;
-pub use mount::{DetachMode, Mount, MountError, MountOptions, clear_dead_mount, mount};
+pub use mount::{DetachMode, Mount, MountError, MountOptions, clear_dead_mount, is_dead_mount, mount};

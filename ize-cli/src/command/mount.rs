@@ -85,7 +85,7 @@ fn mount_point(context: &Context, arguments: &Mount, info: &ProjectInfo) -> Resu
 
 fn refuse_second_mount(context: &Context, info: &ProjectInfo) -> Result<()> {
     let Some(place) = context::mount_point(info)? else { return Ok(()) };
-    if is_dead(&place) {
+    if ize_fuse::is_dead_mount(&place) {
         return Ok(());
     }
     let place = context.environment.shorten(&place);
@@ -94,10 +94,6 @@ fn refuse_second_mount(context: &Context, info: &ProjectInfo) -> Result<()> {
         context.environment.command,
         info.name()
     )))
-}
-
-fn is_dead(place: &Path) -> bool {
-    fs::metadata(place).is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()))
 }
 
 /// Clears what a killed daemon left, and makes the mount point if that is wanted.

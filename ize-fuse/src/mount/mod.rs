@@ -25,7 +25,7 @@ use crate::caches::KernelCaches;
 
 pub use error::MountError;
 use point::MountPoint;
-pub use point::clear_dead_mount;
+pub use point::{clear_dead_mount, is_dead_mount};
 
 /// How to mount.
 #[derive(Clone, Debug)]

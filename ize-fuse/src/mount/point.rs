@@ -101,7 +101,7 @@ fn suitable(options: &MountOptions) -> Result<PathBuf, MountError> {
         Err(error) => return Err(no_mount_point(error)),
     };
     let mounted = table::on(&absolute).map_err(|source| MountError::Table { source })?;
-    if is_dead(&absolute) {
+    if is_dead_mount(&absolute) {
         return Err(MountError::DeadMount { path: absolute });
     }
     if !fs::metadata(&absolute).map_err(no_mount_point)?.is_dir() {
@@ -118,7 +118,7 @@ fn suitable(options: &MountOptions) -> Result<PathBuf, MountError> {
 
 /// Tells whether the daemon of the filesystem at a path is gone. Only `statvfs` always asks it: the kernel answers a
 /// `stat` of a dead mount from its memory.
-fn is_dead(path: &Path) -> bool {
+pub fn is_dead_mount(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_err_and(|error| is_disconnected(&error.into()))
 }
 
@@ -188,7 +188,7 @@ pub fn clear_dead_mount(mount_point: &Path) -> Result<bool, MountError> {
         _ => mount_point.to_owned(),
     };
     let entry = table::on(&path).map_err(|source| MountError::Table { source })?;
-    if entry.is_none_or(|entry| !entry.is_ize()) || !is_dead(&path) {
+    if entry.is_none_or(|entry| !entry.is_ize()) || !is_dead_mount(&path) {
         return Ok(false);
     }
     detach(&path, DetachMode::Lazy)?;
