@@ -11,6 +11,7 @@ mod processor;
 mod queue;
 mod recorder;
 mod recovery;
+mod shared;
 mod stats;
 mod syncer;
 #[cfg(test)]

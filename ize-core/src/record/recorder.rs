@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::error::chain;
 use super::poison::Poison;
-use super::processor::Upkeep;
 use super::recovery::replay;
+use super::shared::{Caretaker, Log, Shared};
 use super::syncer::Syncer;
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
@@ -79,28 +79,6 @@ pub struct RecorderStatus {
     pub poisoned: Option<String>,
     /// What went through the queue.
     pub queue: QueueStats,
-}
-
-/// The end of the log. Whoever holds its lock decides what comes next.
-#[derive(Debug)]
-struct Log {
-    journal: Journal,
-    recorded: OpId,
-    /// Whether the last operation is a landmark.
-    marked: bool,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Shared {
-    log: Mutex<Log>,
-    queue: Arc<OpCodeQueue>,
-    poison: Poison,
-    /// Held by whoever syncs the journal; the others wait, and find themselves served.
-    syncing: Mutex<()>,
-    recorded: AtomicU64,
-    /// In group mode.
-    syncer: Option<Syncer>,
 }
 
 /// Records operations of one branch of a project: journal first, then storage, in one dense order.
@@ -443,91 +421,4 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(name.to_owned())
         .spawn(work)
         .map_err(|source| JournalError::Io { action: "starting a thread", source }.into())
-}
-
-impl Shared {
-    /// Locks the end of the log for writing.
-    fn log(&self) -> Result<parking_lot::MutexGuard<'_, Log>> {
-        self.poison.check()?;
-        let log = self.log.lock();
-        if log.closed { Err(RecordError::Closed) } else { Ok(log) }
-    }
-
-    fn mark(&self, mut log: parking_lot::MutexGuard<'_, Log>, op: OpId, landmark: Landmark) -> Result<()> {
-        if op == OpId::ZERO || op > log.recorded {
-            return Err(RecordError::UnknownOp(op));
-        }
-        let seq = match log.journal.append_mark(op, landmark) {
-            Ok(seq) => seq,
-            // Nothing was written, and no change is lost.
-            Err(JournalError::Full) => return Err(RecordError::Full),
-            Err(error) => {
-                drop(log);
-                return Err(self.fail("a landmark could not be journalled", &error));
-            }
-        };
-        log.marked |= op == log.recorded;
-        self.queue.mark(op, landmark, seq);
-        Ok(())
-    }
-
-    /// Makes the journal durable up to a record. Whoever comes while another one syncs shares the next sync.
-    fn sync_through(&self, seq: Seq) -> Result<()> {
-        let _syncing = self.syncing.lock();
-        let point = {
-            let log = self.log.lock();
-            if log.journal.synced() >= seq {
-                return Ok(());
-            }
-            log.journal.sync_point()
-        };
-        let outcome = point.sync();
-        let finished = self.log.lock().journal.finish_sync(&point, outcome);
-        finished.map_err(|error| self.fail("the journal could not be synced", &error))
-    }
-
-    fn sync_in_groups(&self) {
-        let Some(syncer) = &self.syncer else { return };
-        syncer.run(|| {
-            let seq = self.log.lock().journal.last_seq();
-            let outcome = self.sync_through(seq);
-            if let Err(error) = &outcome {
-                tracing::error!(error = %chain(error), "recording stops");
-            }
-            outcome.is_ok()
-        });
-    }
-
-    fn fail(&self, what: &str, error: &JournalError) -> RecordError {
-        self.poison.set(format!("{what}: {}", chain(error)));
-        self.queue.wake();
-        self.poison.error()
-    }
-}
-
-/// What the recorder does on the worker's thread.
-struct Caretaker(Arc<Shared>);
-
-impl Upkeep for Caretaker {
-    fn committed(&self, through: Seq) {
-        let mut trimmed = self.0.log.lock().journal.trimmable(through);
-        if trimmed.is_empty() {
-            return;
-        }
-        // Removing files may take a while: not under the lock.
-        if let Err(error) = trimmed.remove() {
-            tracing::warn!(error = %chain(&error), "trimming the journal");
-        }
-        self.0.log.lock().journal.finish_trim(&trimmed);
-    }
-
-    fn idle(&self, op: OpId) {
-        let Ok(log) = self.0.log() else { return };
-        if log.recorded != op || log.marked {
-            return;
-        }
-        if let Err(error) = self.0.mark(log, op, Landmark::Idle) {
-            tracing::warn!(error = %chain(&error), "marking an idle gap");
-        }
-    }
 }

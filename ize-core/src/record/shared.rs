@@ -1,0 +1,124 @@
+//! What those who record share with the recorder's threads: the end of the log, and what keeps the journal durable and
+//! short.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::error::chain;
+use super::poison::Poison;
+use super::processor::Upkeep;
+use super::syncer::Syncer;
+use super::{OpCodeQueue, RecordError, Result};
+use crate::journal::{Journal, JournalError, Seq};
+use crate::model::{Landmark, OpId};
+
+/// The end of the log. Whoever holds its lock decides what comes next.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) journal: Journal,
+    pub(super) recorded: OpId,
+    /// Whether the last operation is a landmark.
+    pub(super) marked: bool,
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) log: Mutex<Log>,
+    pub(super) queue: Arc<OpCodeQueue>,
+    pub(super) poison: Poison,
+    /// Held by whoever syncs the journal; the others wait, and find themselves served.
+    pub(super) syncing: Mutex<()>,
+    pub(super) recorded: AtomicU64,
+    /// In group mode.
+    pub(super) syncer: Option<Syncer>,
+}
+
+impl Shared {
+    /// Locks the end of the log for writing.
+    pub(super) fn log(&self) -> Result<MutexGuard<'_, Log>> {
+        self.poison.check()?;
+        let log = self.log.lock();
+        if log.closed { Err(RecordError::Closed) } else { Ok(log) }
+    }
+
+    pub(super) fn mark(&self, mut log: MutexGuard<'_, Log>, op: OpId, landmark: Landmark) -> Result<()> {
+        if op == OpId::ZERO || op > log.recorded {
+            return Err(RecordError::UnknownOp(op));
+        }
+        let seq = match log.journal.append_mark(op, landmark) {
+            Ok(seq) => seq,
+            // Nothing was written, and no change is lost.
+            Err(JournalError::Full) => return Err(RecordError::Full),
+            Err(error) => {
+                drop(log);
+                return Err(self.fail("a landmark could not be journalled", &error));
+            }
+        };
+        log.marked |= op == log.recorded;
+        self.queue.mark(op, landmark, seq);
+        Ok(())
+    }
+
+    /// Makes the journal durable up to a record. Whoever comes while another one syncs shares the next sync.
+    pub(super) fn sync_through(&self, seq: Seq) -> Result<()> {
+        let _syncing = self.syncing.lock();
+        let point = {
+            let log = self.log.lock();
+            if log.journal.synced() >= seq {
+                return Ok(());
+            }
+            log.journal.sync_point()
+        };
+        let outcome = point.sync();
+        let finished = self.log.lock().journal.finish_sync(&point, outcome);
+        finished.map_err(|error| self.fail("the journal could not be synced", &error))
+    }
+
+    pub(super) fn sync_in_groups(&self) {
+        let Some(syncer) = &self.syncer else { return };
+        syncer.run(|| {
+            let seq = self.log.lock().journal.last_seq();
+            let outcome = self.sync_through(seq);
+            if let Err(error) = &outcome {
+                tracing::error!(error = %chain(error), "recording stops");
+            }
+            outcome.is_ok()
+        });
+    }
+
+    pub(super) fn fail(&self, what: &str, error: &JournalError) -> RecordError {
+        self.poison.set(format!("{what}: {}", chain(error)));
+        self.queue.wake();
+        self.poison.error()
+    }
+}
+
+/// What the recorder does on the worker's thread.
+pub(super) struct Caretaker(pub(super) Arc<Shared>);
+
+impl Upkeep for Caretaker {
+    fn committed(&self, through: Seq) {
+        let mut trimmed = self.0.log.lock().journal.trimmable(through);
+        if trimmed.is_empty() {
+            return;
+        }
+        // Removing files may take a while: not under the lock.
+        if let Err(error) = trimmed.remove() {
+            tracing::warn!(error = %chain(&error), "trimming the journal");
+        }
+        self.0.log.lock().journal.finish_trim(&trimmed);
+    }
+
+    fn idle(&self, op: OpId) {
+        let Ok(log) = self.0.log() else { return };
+        if log.recorded != op || log.marked {
+            return;
+        }
+        if let Err(error) = self.0.mark(log, op, Landmark::Idle) {
+            tracing::warn!(error = %chain(&error), "marking an idle gap");
+        }
+    }
+}
