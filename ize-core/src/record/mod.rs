@@ -1,11 +1,13 @@
 //! Recording: from an operation that was applied to the tree to one that is in storage.
 //!
 //! [`Recorder`] gives each operation its place in the log, writes it to the [`crate::journal`], and queues it; a worker
-//! ([`OpCodeProcessor`]) commits the queue to storage in batches. Who records never waits for a commit, except when the
-//! queue ([`OpCodeQueue`]) is full.
+//! ([`OpCodeProcessor`]) merges neighbours ([`OpCodeCoalescer`]) and commits the queue to storage in batches. Who records
+//! never waits for a commit, except when the queue ([`OpCodeQueue`]) is full.
 
+mod coalescer;
 mod draft;
 mod error;
+mod mark;
 mod poison;
 mod processor;
 mod queue;
@@ -17,6 +19,7 @@ mod syncer;
 #[cfg(test)]
 mod tests;
 
+pub use coalescer::OpCodeCoalescer;
 pub use draft::OpDraft;
 pub use error::RecordError;
 pub use processor::{OpCodeProcessor, ProcessorConfig};

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::OpCodeCoalescer;
 use super::error::chain;
+use super::mark;
 use super::poison::Poison;
 use super::queue::{OpCodeQueue, Taken, Work};
 use crate::journal::Seq;
-use crate::model::OpId;
-use crate::storage::{FileSystemStorage, StorageError};
+use crate::model::{BranchId, OpId};
+use crate::storage::{Batch, FileSystemStorage, StorageError};
 
 /// How recorded operations are committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +22,18 @@ pub struct ProcessorConfig {
     /// Threads that prepare batches, at least one. The log has one order, so commits are made one after the other
     /// whatever is set here; this version prepares them on the committing thread, and more change nothing yet.
     pub worker_threads: usize,
-    /// Whether operations are merged before they are stored. This version stores every operation as it came, and the
-    /// setting changes nothing yet.
+    /// Whether neighbouring operations are merged before they are stored ([`OpCodeCoalescer`]); else every operation is
+    /// stored as it came.
     pub enable_compression: bool,
 }
 
 impl ProcessorConfig {
     pub(super) const BATCH_BYTES_MAX: u64 = 32 << 20;
+
+    /// Merges the operations of a batch, if that is wanted.
+    pub(super) fn merge(&self, batch: Batch) -> Batch {
+        if self.enable_compression { OpCodeCoalescer::default().coalesce(batch) } else { batch }
+    }
 }
 
 impl Default for ProcessorConfig {
@@ -51,7 +58,9 @@ pub(super) trait Upkeep: Send {
 /// Commits what is in a queue, until the queue is closed and empty or storage fails for good.
 pub struct OpCodeProcessor {
     queue: Arc<OpCodeQueue>,
+    config: ProcessorConfig,
     storage: Arc<dyn FileSystemStorage>,
+    branch: BranchId,
     poison: Poison,
     upkeep: Box<dyn Upkeep>,
 }
@@ -72,11 +81,13 @@ impl OpCodeProcessor {
 
     pub(super) fn new(
         queue: Arc<OpCodeQueue>,
+        config: ProcessorConfig,
         storage: Arc<dyn FileSystemStorage>,
+        branch: BranchId,
         poison: Poison,
         upkeep: Box<dyn Upkeep>,
     ) -> Self {
-        Self { queue, storage, poison, upkeep }
+        Self { queue, config, storage, branch, poison, upkeep }
     }
 
     /// Works until there is nothing more to do.
@@ -85,9 +96,9 @@ impl OpCodeProcessor {
         let _stop = StopOnDrop(&self);
         loop {
             match self.queue.next_work() {
-                Work::Batch(taken) => {
+                Work::Batch(mut taken) => {
                     let started = Instant::now();
-                    if let Err(error) = self.commit(&taken) {
+                    if let Err(error) = self.commit(&mut taken) {
                         let why = chain(&error);
                         tracing::error!(%why, "storage failed, recording stops");
                         self.poison.set(why);
@@ -102,13 +113,15 @@ impl OpCodeProcessor {
         }
     }
 
-    /// Commits one batch. A failed commit stored nothing, so it is tried again where time can help.
-    fn commit(&self, taken: &Taken) -> Result<(), StorageError> {
-        let _span =
-            tracing::debug_span!("commit", ops = taken.batch.ops.len(), through = taken.through.get()).entered();
+    /// Merges and commits one batch. A failed commit stored nothing, so it is tried again where time can help.
+    fn commit(&self, taken: &mut Taken) -> Result<(), StorageError> {
+        let recorded = taken.batch.ops.len();
+        taken.batch = self.config.merge(std::mem::take(&mut taken.batch));
+        let (ops, through) = (taken.batch.ops.len(), taken.through.get());
+        let _span = tracing::debug_span!("commit", recorded, ops, through).entered();
         let mut attempts = 0;
         loop {
-            let Err(error) = self.storage.commit(&taken.batch) else { return Ok(()) };
+            let Err(error) = self.try_commit(&mut taken.batch) else { return Ok(()) };
             attempts += 1;
             let pause = (Self::PAUSE_MIN * 2u32.saturating_pow(attempts - 1)).min(Self::PAUSE_MAX);
             match error {
@@ -119,6 +132,11 @@ impl OpCodeProcessor {
                 error => return Err(error),
             }
         }
+    }
+
+    fn try_commit(&self, batch: &mut Batch) -> Result<(), StorageError> {
+        mark::settle(&*self.storage, self.branch, batch)?;
+        self.storage.commit(batch)
     }
 }
 

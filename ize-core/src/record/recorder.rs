@@ -171,7 +171,16 @@ impl Recorder {
         if !resume.marked {
             shared.queue.expect_idle();
         }
-        let threads = start_threads(&shared, &storage)?;
+        let upkeep = Box::new(Caretaker(shared.clone()));
+        let processor = OpCodeProcessor::new(
+            shared.queue.clone(),
+            options.processor,
+            storage.clone(),
+            branch,
+            shared.poison.clone(),
+            upkeep,
+        );
+        let threads = start_threads(&shared, processor)?;
         Ok(Self {
             shared,
             storage,
@@ -205,7 +214,8 @@ impl Recorder {
     }
 
     /// Records an operation that was applied to the tree, and returns its id. When this returns the operation survives a
-    /// killed process, and what [`DurabilityMode`] says.
+    /// killed process, and what [`DurabilityMode`] says. Unless it is a landmark it may be stored as a part of a merged
+    /// operation ([`super::OpCodeCoalescer`]), and no view shows the moment right after it: see [`Recorder::barrier`].
     ///
     /// # Errors
     /// [`RecordError::Poisoned`], now and ever after, if it could not be recorded; [`RecordError::Closed`].
@@ -242,7 +252,7 @@ impl Recorder {
         Ok((id, seq))
     }
 
-    /// Makes a recorded operation a landmark.
+    /// Makes a recorded operation a landmark; if it was merged with later ones before this call, the merged operation.
     ///
     /// # Errors
     /// [`RecordError::UnknownOp`]; [`RecordError::Full`]; [`RecordError::Poisoned`]; [`RecordError::Closed`].
@@ -398,9 +408,7 @@ fn syncer(durability: DurabilityMode) -> Option<Syncer> {
     }
 }
 
-fn start_threads(shared: &Arc<Shared>, storage: &Arc<dyn FileSystemStorage>) -> Result<Vec<JoinHandle<()>>> {
-    let upkeep = Box::new(Caretaker(shared.clone()));
-    let processor = OpCodeProcessor::new(shared.queue.clone(), storage.clone(), shared.poison.clone(), upkeep);
+fn start_threads(shared: &Arc<Shared>, processor: OpCodeProcessor) -> Result<Vec<JoinHandle<()>>> {
     let mut threads = vec![spawn("ize-commit", move || processor.run())?];
     if shared.syncer.is_some() {
         let syncing = shared.clone();

@@ -4,7 +4,7 @@ use crate::journal::{Journal, Record};
 use crate::model::{BranchId, Entry, FileId, Landmark, OpCode, OpId, OpType, View};
 use crate::storage::{Batch, Direction, FileSystemStorage, OpQuery};
 
-use super::{ProcessorConfig, RecordError, Result};
+use super::{ProcessorConfig, RecordError, Result, mark};
 
 /// Where recording goes on.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,7 @@ pub(super) fn replay(
     let marked = head.op == OpId::ZERO || is_landmark(storage, branch, head.op)?;
     let mut replay = Replay {
         storage,
+        branch,
         config,
         batch: Batch::default(),
         batch_bytes: 0,
@@ -54,6 +55,7 @@ fn is_landmark(storage: &dyn FileSystemStorage, branch: BranchId, op: OpId) -> R
 
 struct Replay<'a> {
     storage: &'a dyn FileSystemStorage,
+    branch: BranchId,
     config: &'a ProcessorConfig,
     batch: Batch,
     batch_bytes: u64,
@@ -98,6 +100,8 @@ impl Replay<'_> {
         if batch.ops.is_empty() && batch.landmarks.is_empty() {
             return Ok(());
         }
+        let mut batch = self.config.merge(batch);
+        mark::settle(self.storage, self.branch, &mut batch)?;
         Ok(self.storage.commit(&batch)?)
     }
 }

@@ -11,7 +11,7 @@ use crate::model::Landmark;
 
 /// Copies the segments, the oldest first: what a process that is killed during the copy would leave is between what was
 /// there before and after.
-fn copy_journal(from: &Path, to: &Path) {
+pub(super) fn copy_journal(from: &Path, to: &Path) {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     std::fs::create_dir_all(to).unwrap();

@@ -42,7 +42,7 @@ fn while_storage_is_full_and_the_queue_too_data_is_refused_but_deletes_pass() {
     assert!(segments(dir.path()) > 0, "the journal keeps what storage does not hold");
     let storage = Arc::new(MemoryStorage::new());
     assert_eq!(open(&storage, dir.path()).recorded(), OpId::new(16));
-    assert_eq!(all_ops(&*storage).len(), 16);
+    assert_dense(&*storage, 16);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn storage_that_fails_for_good_poisons_and_the_journal_keeps_everything() {
     drop(recorder);
     let again = open(&storage, dir.path());
     assert_eq!(again.recorded(), OpId::new(1));
-    assert_eq!(all_ops(&*storage).len(), 1);
+    assert_dense(&*storage, 1);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_journal_that_begins_after_the_end_of_storage_is_refused_and_kept() {
     // The first segment still holds everything, so another, empty storage gets it all.
     let other = Arc::new(MemoryStorage::new());
     drop(open(&other, dir.path()));
-    assert_eq!(all_ops(&*other).len(), 6);
+    assert_dense(&*other, 6);
 }
 
 #[test]

@@ -7,14 +7,14 @@ use super::*;
 use crate::model::Landmark;
 
 fn landmark(storage: &dyn FileSystemStorage, op: OpId) -> Option<Landmark> {
-    all_ops(storage).into_iter().find(|found| found.id == op).unwrap().landmark
+    all_ops(storage).into_iter().find(|found| found.last_id == op).unwrap().landmark
 }
 
 #[test]
 fn queued_and_committed_operations_can_become_landmarks() {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(GatedStorage::default());
-    let recorder = open(&storage, dir.path());
+    let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, single_options()).unwrap();
     record_writes(&recorder, 2);
     recorder.wait_committed(OpId::new(3)).unwrap();
     recorder.mark(OpId::new(2), Landmark::Close).unwrap();
@@ -57,7 +57,7 @@ fn a_barrier_marks_the_last_operation_unless_it_is_a_landmark() {
 fn an_idle_gap_makes_a_landmark() {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(MemoryStorage::new());
-    let options = RecorderOptions { idle_gap: Duration::from_millis(20), ..options() };
+    let options = RecorderOptions { idle_gap: Duration::from_millis(20), ..single_options() };
     let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, options).unwrap();
     record_writes(&recorder, 1);
     recorder.wait_committed(OpId::new(2)).unwrap();

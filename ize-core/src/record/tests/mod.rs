@@ -5,7 +5,9 @@ mod durability;
 mod errors;
 mod gate;
 mod landmarks;
+mod merging;
 mod queueing;
+pub(super) mod state;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -73,12 +75,27 @@ fn options() -> RecorderOptions {
     }
 }
 
+/// Options with which every operation is stored as it came.
+fn single_options() -> RecorderOptions {
+    let processor = ProcessorConfig { enable_compression: false, ..options().processor };
+    RecorderOptions { processor, ..options() }
+}
+
 fn open(storage: &Arc<impl FileSystemStorage + 'static>, dir: &Path) -> Recorder {
     Recorder::open(storage.clone(), dir, BranchId::MAIN, options()).unwrap()
 }
 
 fn all_ops(storage: &dyn FileSystemStorage) -> Vec<OpCode> {
     storage.ops(&OpQuery { max: usize::MAX, ..OpQuery::all(View::latest(BranchId::MAIN)) }).unwrap()
+}
+
+/// Asserts that storage holds every operation up to `through`, alone or merged.
+fn assert_dense(storage: &dyn FileSystemStorage, through: u64) {
+    let last = all_ops(storage).iter().fold(OpId::ZERO, |last, op| {
+        assert_eq!(op.id, last.next());
+        op.last_id
+    });
+    assert_eq!(last, OpId::new(through));
 }
 
 fn segments(dir: &Path) -> usize {

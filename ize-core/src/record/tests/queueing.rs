@@ -21,9 +21,7 @@ fn concurrent_recorders_keep_ids_dense_and_a_full_queue_drops_nothing() {
         }
     });
     recorder.wait_committed(recorder.recorded()).unwrap();
-    let ops = all_ops(&*storage);
-    assert_eq!(ops.len(), 6 * 301);
-    assert!(ops.iter().zip(1..).all(|(op, id)| op.id == OpId::new(id)));
+    assert_dense(&*storage, 6 * 301);
     assert!(storage.batch_ops_max.load(Ordering::SeqCst) <= 16);
     let stats = recorder.status().queue;
     assert_eq!((stats.total_enqueued, stats.total_dequeued, stats.current_size), (1806, 1806, 0));
