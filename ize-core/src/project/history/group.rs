@@ -145,7 +145,7 @@ impl Run {
         let tied = is_tied(op, &self.newer);
         let is_boundary = op.landmark.is_some();
         let fits = match (Class::of(op), self.class) {
-            (Class::Create, Class::Attributes) => tied,
+            (Class::Create, Class::Attributes) => tied && !(self.all.has_content && brought_content(op)),
             (Class::Create, _) => ours && !is_finished_creation(op, self.boundaries),
             (Class::Content, Class::Content) => !is_boundary,
             (Class::Content, Class::Attributes) => tied && !(is_boundary && self.all.has_content),
@@ -207,6 +207,11 @@ fn writes(op: &OpCode) -> bool {
         OpType::Range { kind, .. } => *kind != RangeKind::Allocate,
         _ => false,
     }
+}
+
+/// Tells whether a creation was merged with what filled the file, and that was finished.
+fn brought_content(op: &OpCode) -> bool {
+    op.landmark.is_some() && op.data.size() > 0
 }
 
 /// Tells whether a creation that already brought content was a save of its own, given how many later ones there are.

@@ -15,7 +15,7 @@
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
 //! | `processor.max-batch-size` | operations in one commit | the recorder's |
 //! | `processor.worker-threads` | threads that prepare commits | the recorder's |
-//! | `processor.enable-compression` | whether what is stored is compressed | `true` |
+//! | `processor.enable-compression` | whether neighbouring operations are merged and what is stored is compressed | `true` |
 
 mod field;
 
@@ -89,7 +89,7 @@ pub struct ProcessorLayer {
     pub max_batch_size: Option<usize>,
     /// Threads that prepare commits.
     pub worker_threads: Option<usize>,
-    /// Whether content is compressed.
+    /// Whether neighbouring operations are merged, and content is compressed.
     pub enable_compression: Option<bool>,
 }
 
