@@ -22,11 +22,11 @@ impl Backend for StoreBackend {
     }
 
     fn create(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
-        Ok(Arc::new(Store::create(dir, &store_options(options.engine.as_deref(), options.enable_compression)?)?))
+        Ok(Arc::new(Store::create(dir, &store_options(options.engine.as_deref(), options.compress)?)?))
     }
 
     fn open(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
-        Ok(Arc::new(Store::open(dir, &store_options(options.engine.as_deref(), options.enable_compression)?)?))
+        Ok(Arc::new(Store::open(dir, &store_options(options.engine.as_deref(), options.compress)?)?))
     }
 }
 

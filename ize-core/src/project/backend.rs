@@ -14,12 +14,12 @@ pub struct BackendOptions {
     /// Which of its engines to use; `None` for the backend's own choice (when opening: whichever the store has).
     pub engine: Option<String>,
     /// Whether content is compressed.
-    pub enable_compression: bool,
+    pub compress: bool,
 }
 
 impl Default for BackendOptions {
     fn default() -> Self {
-        Self { engine: None, enable_compression: true }
+        Self { engine: None, compress: true }
     }
 }
 

@@ -53,10 +53,7 @@ impl ProjectOptions {
     }
 
     pub(super) fn backend(&self, engine: Option<&str>) -> BackendOptions {
-        BackendOptions {
-            engine: engine.map(ToOwned::to_owned),
-            enable_compression: self.settings.processor.enable_compression.unwrap_or(true),
-        }
+        BackendOptions { engine: engine.map(ToOwned::to_owned), compress: self.settings.compress.unwrap_or(true) }
     }
 
     pub(super) fn recorder(&self) -> RecorderOptions {

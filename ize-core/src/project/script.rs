@@ -117,6 +117,15 @@ impl Script {
         self.commit(op, &[], &[file], Some(Landmark::Namespace))
     }
 
+    /// Creates a file together with its content and closes it, as merging leaves it.
+    pub(super) fn create_with(&mut self, text: &str, data: &str) -> OpId {
+        let entry = self.entry(text);
+        let file = self.allocate(FileKind::File);
+        self.files.get_mut(&file).unwrap().size = data.len() as u64;
+        let op = OpType::FileCreate { file, entry, mode: 0o644 };
+        self.commit(op, data.as_bytes(), &[file], Some(Landmark::Close))
+    }
+
     pub(super) fn mkdir(&mut self, text: &str) -> OpId {
         let entry = self.entry(text);
         let file = self.allocate(FileKind::Directory);

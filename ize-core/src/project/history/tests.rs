@@ -269,6 +269,22 @@ fn what_was_found_is_marked_and_grouped() {
 }
 
 #[test]
+fn an_edit_that_was_found_right_after_the_file_was_copied_in_is_a_row_of_its_own() {
+    for is_merged in [false, true] {
+        let mut script = Script::new();
+        script.by(1, "ize");
+        let last = if is_merged { script.create_with("a", "one") } else { script.save_new("a", "one") };
+        script.external = true;
+        script.write("a", 0, "edited");
+        script.chmod("a", 0o600);
+        script.mark(Landmark::Close);
+        let created = if is_merged { format!("create a {last}") } else { format!("create a @1..{last}") };
+        let edit = format!("external-write a {}..{}", last.next(), last.next().next());
+        assert_eq!(saves(&script, "a"), [edit, created]);
+    }
+}
+
+#[test]
 fn what_a_restore_does_to_a_file_is_one_row() {
     let mut script = Script::new();
     script.save_new("a", "one"); // 1, 2

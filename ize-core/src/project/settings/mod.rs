@@ -12,10 +12,11 @@
 //! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"relaxed"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
+//! | `compress` | whether content is stored compressed where that makes it smaller | `true` |
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
 //! | `processor.max-batch-size` | operations in one commit | the recorder's |
 //! | `processor.worker-threads` | threads that prepare commits | the recorder's |
-//! | `processor.enable-compression` | whether neighbouring operations are merged and what is stored is compressed | `true` |
+//! | `processor.enable-compression` | whether neighbouring operations are merged into one (see `compress` for content) | `true` |
 
 mod field;
 
@@ -29,7 +30,8 @@ use crate::record::DurabilityMode;
 
 const FLOOR_BYTES_DEFAULT: u64 = 256 << 20;
 
-const KEYS: [&str; 7] = ["central-dir", "backend", "engine", "durability", "ignore", "floor-bytes", "processor"];
+const KEYS: [&str; 8] =
+    ["central-dir", "backend", "engine", "durability", "ignore", "floor-bytes", "compress", "processor"];
 const PROCESSOR_KEYS: [&str; 4] = ["poll-interval", "max-batch-size", "worker-threads", "enable-compression"];
 
 /// Why a settings file or value was refused.
@@ -89,7 +91,7 @@ pub struct ProcessorLayer {
     pub max_batch_size: Option<usize>,
     /// Threads that prepare commits.
     pub worker_threads: Option<usize>,
-    /// Whether neighbouring operations are merged, and content is compressed.
+    /// Whether neighbouring operations are merged.
     pub enable_compression: Option<bool>,
 }
 
@@ -108,6 +110,8 @@ pub struct SettingsLayer {
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow, in bytes.
     pub floor_bytes: Option<u64>,
+    /// Whether content is stored compressed.
+    pub compress: Option<bool>,
     /// The worker.
     pub processor: ProcessorLayer,
 }
@@ -151,6 +155,7 @@ impl SettingsLayer {
             "durability" => self.durability = Some(field.durability()?),
             "ignore" => self.ignore.extend(field.patterns()?),
             "floor-bytes" => self.floor_bytes = Some(field.bytes()?),
+            "compress" => self.compress = Some(field.switch()?),
             "processor" => self.processor.set_table(&field)?,
             dotted => match dotted.strip_prefix("processor.") {
                 Some(inner) => self.processor.set_field(inner, &field)?,
@@ -172,6 +177,7 @@ impl SettingsLayer {
         put("durability", self.durability.map(durability_value));
         put("ignore", (!self.ignore.is_empty()).then(|| Value::from(self.ignore.clone())));
         put("floor-bytes", self.floor_bytes.map(integer));
+        put("compress", self.compress.map(Value::Boolean));
         let processor = self.processor.to_table();
         put("processor", (!processor.is_empty()).then_some(Value::Table(processor)));
     }
@@ -232,6 +238,8 @@ pub struct Settings {
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow; see [`Settings::floor_bytes`].
     pub floor_bytes: Option<u64>,
+    /// Whether content is stored compressed.
+    pub compress: Option<bool>,
     /// The worker.
     pub processor: ProcessorLayer,
 }
@@ -257,6 +265,7 @@ impl Settings {
         over(&mut self.backend, &layer.backend);
         over(&mut self.engine, &layer.engine);
         over(&mut self.floor_bytes, &layer.floor_bytes);
+        over(&mut self.compress, &layer.compress);
         over(&mut self.processor.poll_interval, &layer.processor.poll_interval);
         over(&mut self.processor.max_batch_size, &layer.processor.max_batch_size);
         over(&mut self.processor.worker_threads, &layer.processor.worker_threads);
@@ -301,6 +310,7 @@ mod tests {
             durability = { mode = "group", max_delay_ms = 20 }
             ignore = ["target/", "*.o"]
             floor-bytes = "1 GiB"
+            compress = false
             [processor]
             poll_interval = "5ms"
             max_batch_size = 500
@@ -313,12 +323,13 @@ mod tests {
         assert_eq!(layer.durability, Some(DurabilityMode::GroupCommit { max_delay_ms: 20, max_pending_ops: 100 }));
         assert_eq!(layer.floor_bytes, Some(1 << 30));
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
-        assert_eq!(layer.processor.enable_compression, Some(false));
+        assert_eq!((layer.compress, layer.processor.enable_compression), (Some(false), Some(false)));
     }
 
     #[test]
     fn what_is_written_reads_back() {
-        let mut layer = parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ndurability = 'group'").unwrap();
+        let mut layer =
+            parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\ndurability = 'group'").unwrap();
         layer.processor.max_batch_size = Some(9);
         layer.processor.poll_interval = Some(Duration::from_millis(3));
         let mut table = Table::new();
@@ -387,7 +398,7 @@ mod tests {
         for key in SettingsLayer::keys() {
             let value = match key.as_str() {
                 "durability" => "relaxed",
-                "processor.enable-compression" => "true",
+                "compress" | "processor.enable-compression" => "true",
                 _ => "7",
             };
             SettingsLayer::default().set(&key, value, "test").unwrap();

@@ -8,6 +8,7 @@
 
 mod content;
 mod run;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use self::run::Run;
+use crate::model::{OpCode, OpId, Timestamp};
 use crate::storage::Batch;
 
 /// Merges neighbouring operations of a batch.
@@ -22,7 +24,8 @@ use crate::storage::Batch;
 /// What is merged, where file, actor, branch and parent are the same and no landmark lies between:
 /// - writes that touch or overlap, into one write of what they left there;
 /// - a creation and the writes that fill the new file from its beginning;
-/// - changes of mode, of owner, of times: from the first's old values to the last's new ones.
+/// - changes of mode, of owner, of times: from the first's old values to the last's new ones;
+/// - what was done to a new file, into its removal if that follows: the creation and the removal tell that it was there.
 ///
 /// ```
 /// use ize_core::conformance::LogBuilder;
@@ -64,8 +67,8 @@ impl OpCodeCoalescer {
         let marked: HashSet<_> = batch.landmarks.iter().map(|(op, _)| *op).collect();
         let mut ops = Vec::new();
         let mut open: Option<Run> = None;
-        for op in batch.ops {
-            let is_landmark = op.landmark.is_some() || marked.contains(&op.last_id);
+        for op in temporary::forget(batch.ops, &marked, self) {
+            let is_end = is_landmark(&op, &marked);
             let refused = match &mut open {
                 Some(run) => run.take(op, self),
                 None => Some(op),
@@ -73,11 +76,29 @@ impl OpCodeCoalescer {
             if let Some(op) = refused {
                 ops.extend(open.replace(Run::new(op)).map(Run::finish));
             }
-            if is_landmark {
+            if is_end {
                 ops.extend(open.take().map(Run::finish));
             }
         }
         ops.extend(open.map(Run::finish));
         Batch { ops, landmarks: batch.landmarks }
     }
+
+    /// Tells whether an operation follows another directly and was made in the same way, soon enough after the first of
+    /// those that are to be merged.
+    fn are_neighbours(&self, begun: Timestamp, one: &OpCode, next: &OpCode) -> bool {
+        let span_ns = (next.timestamp.as_nanos() - begun.as_nanos()).unsigned_abs();
+        next.id == one.last_id.next()
+            && next.op_type.file() == one.op_type.file()
+            && next.op_type.is_external() == one.op_type.is_external()
+            && next.branch == one.branch
+            && next.parent == one.parent
+            && next.actor == one.actor
+            && span_ns <= self.span_max.as_nanos()
+    }
+}
+
+/// Tells whether an operation is a landmark, by itself or by a mark in its batch.
+fn is_landmark(op: &OpCode, marked: &HashSet<OpId>) -> bool {
+    op.landmark.is_some() || marked.contains(&op.last_id)
 }

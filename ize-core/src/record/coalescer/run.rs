@@ -23,7 +23,7 @@ impl Run {
 
     /// Merges the next operation of the log into the run, or gives it back.
     pub(super) fn take(&mut self, next: OpCode, limits: &OpCodeCoalescer) -> Option<OpCode> {
-        if !self.is_neighbour(&next, limits) {
+        if !limits.are_neighbours(self.begun, &self.op, &next) {
             return Some(next);
         }
         if let Some(change) = joined_attributes(self.op.op_type.change(), next.op_type.change()) {
@@ -49,18 +49,6 @@ impl Run {
             bytes => OpData::Inline(bytes),
         };
         self.op
-    }
-
-    /// Tells whether an operation follows directly and was made in the same way.
-    fn is_neighbour(&self, next: &OpCode, limits: &OpCodeCoalescer) -> bool {
-        let span_ns = (next.timestamp.as_nanos() - self.begun.as_nanos()).unsigned_abs();
-        next.id == self.op.last_id.next()
-            && next.op_type.file() == self.op.op_type.file()
-            && next.op_type.is_external() == self.op.op_type.is_external()
-            && next.branch == self.op.branch
-            && next.parent == self.op.parent
-            && next.actor == self.op.actor
-            && span_ns <= limits.span_max.as_nanos()
     }
 
     fn take_content(&mut self, next: &OpCode, limits: &OpCodeCoalescer) -> bool {
