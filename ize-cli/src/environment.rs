@@ -30,6 +30,9 @@ pub(crate) struct Environment {
     pub(crate) log_filter: Option<String>,
     /// Settings: `IZE_DURABILITY`, `IZE_PROCESSOR_MAX_BATCH_SIZE`...
     pub(crate) settings: Vec<Variable>,
+    /// `$IZE_KILL_AT`: the step at which a daemon is to be killed, and at which of its passes.
+    #[cfg(feature = "failpoints")]
+    pub(crate) kill_at: Option<(String, u64)>,
     /// Standard output is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// There is somebody to ask: standard input and standard error are terminals.
@@ -62,6 +65,8 @@ impl Environment {
             pager: env::var_os("IZE_PAGER").or_else(|| env::var_os("PAGER")),
             log_filter: env::var("IZE_LOG").ok().filter(|filter| !filter.is_empty()),
             settings: settings(),
+            #[cfg(feature = "failpoints")]
+            kill_at: kill_at(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             is_interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         }
@@ -110,6 +115,13 @@ fn command() -> String {
         Some(path) => path.display().to_string(),
         None => own.display().to_string(),
     }
+}
+
+#[cfg(feature = "failpoints")]
+fn kill_at() -> Option<(String, u64)> {
+    let value = env::var("IZE_KILL_AT").ok()?;
+    let (step, count) = value.split_once(':').unwrap_or((&value, "1"));
+    Some((step.to_owned(), count.parse().ok()?))
 }
 
 /// Reads a variable that holds an absolute path; the XDG specification says to ignore relative ones.

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod failpoint;
 #[cfg(unix)]
 pub mod journal;
 pub mod model;

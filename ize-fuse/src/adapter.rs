@@ -20,6 +20,7 @@ use fuser::{
     ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+use ize_core::failpoint;
 use ize_core::model::FileKind;
 use ize_core::tree::{Handle, NewNode, OpenMode, SeekFor, SetAttributes, Stat, Tree, TreeError};
 
@@ -67,7 +68,10 @@ impl Adapter {
         // The tree's locks do not poison, and what the interrupted call did is in its journal or not: nothing in here is
         // left half changed.
         match catch_unwind(AssertUnwindSafe(|| call(&*self.tree))) {
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(value)) => {
+                failpoint::pass("reply");
+                Ok(value)
+            }
             Ok(Err(error)) => Err(self.refused(what, &error)),
             Err(_) => {
                 tracing::error!(what, "the tree panicked; the program that asked sees EIO");

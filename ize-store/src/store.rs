@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ize_core::failpoint;
 use ize_core::model::{BranchId, Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
 use ize_core::storage::{
     Batch, Binding, Capabilities, DirEntry, Extent, FileSystemStorage, Finding, Head, OpQuery, Ref, RefName, RefTarget,
@@ -131,9 +132,12 @@ impl Store {
                 layout.adopt_index(fresh)?
             }
         };
+        failpoint::pass("index-opened");
         let (state, writer) = catch_up(&*index, &packs, &chunks, options)?;
+        failpoint::pass("index-caught-up");
         let branches = load_branches(&*index.snapshot()?)?;
         layout.begin_session()?;
+        failpoint::pass("session-begun");
         let compressor = if options.compression { Some(compressor()?) } else { None };
         Ok(Self {
             layout,
@@ -206,6 +210,7 @@ impl Store {
         });
         match applied {
             Ok(()) => {
+                failpoint::pass("index-committed");
                 writing.state = state;
                 *self.head.write() = state.head;
                 Ok(())
@@ -263,6 +268,7 @@ fn catch_up(
     let end = find_end(packs, state.position)?;
     let mut writer = Writer::new(packs.clone(), options.pack_bytes_max, end)?;
     writer.rollback(end)?;
+    failpoint::pass("packs-cut");
     if end == state.position {
         return Ok((state, writer));
     }
@@ -286,6 +292,7 @@ fn take_back(writing: &mut Writing, to: Position) {
 impl Drop for Store {
     fn drop(&mut self) {
         // Without a note of a clean end the next opening looks more closely, nothing worse.
+        failpoint::pass("session-end");
         if let Err(error) = self.layout.end_session() {
             tracing::debug!("the store was not closed cleanly: {error}");
         }

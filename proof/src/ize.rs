@@ -91,6 +91,8 @@ impl Printed {
 pub struct Ize {
     binary: PathBuf,
     dir: TempDir,
+    /// Variables that every command gets.
+    variables: Vec<(String, String)>,
 }
 
 impl Ize {
@@ -109,7 +111,14 @@ impl Ize {
     pub fn within(parent: &Path) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new().prefix("ize-").tempdir_in(parent).map_err(|error| error.to_string())?;
         fs::create_dir(dir.path().join("home")).map_err(|error| error.to_string())?;
-        Ok(Self { binary: binary()?, dir })
+        Ok(Self { binary: binary()?, dir, variables: Vec::new() })
+    }
+
+    /// Sets an environment variable for all commands from now on.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The folder that holds everything of this instance; tests may put their own things there.
@@ -130,6 +139,7 @@ impl Ize {
             .env("HOME", self.dir.path().join("home"))
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -139,8 +149,11 @@ impl Ize {
     /// # Errors
     /// If it cannot be started.
     pub fn try_run(&self, arguments: &[&OsStr]) -> Result<Printed, Failure> {
-        let output = self.command().args(arguments).output();
-        output.map(Printed::new).map_err(|error| format!("{}: {error}", self.binary.display()))
+        self.output(self.command().args(arguments))
+    }
+
+    fn output(&self, command: &mut Command) -> Result<Printed, Failure> {
+        command.output().map(Printed::new).map_err(|error| format!("{}: {error}", self.binary.display()))
     }
 
     /// Runs the command, which must succeed.
@@ -180,12 +193,27 @@ impl Ize {
     /// # Errors
     /// If `ize mount` fails.
     pub fn mount(&self, project: &str, options: &[&str]) -> Result<Mounted<'_>, Failure> {
-        let path = self.dir.path().join(format!("mnt-{project}"));
-        let mut arguments: Vec<&OsStr> =
-            vec!["mount".as_ref(), project.as_ref(), path.as_os_str(), "--create".as_ref()];
-        arguments.extend(options.iter().map(OsStr::new));
-        self.run(&arguments)?;
-        Ok(Mounted { ize: self, project: project.to_owned(), path })
+        self.mount_at(project, &self.dir.path().join(format!("mnt-{project}")), options, &[])
+    }
+
+    /// Mounts a project on any folder. The daemon, and no other command, gets `variables`.
+    ///
+    /// # Errors
+    /// If `ize mount` fails.
+    pub fn mount_at(
+        &self,
+        project: &str,
+        path: &Path,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Mounted<'_>, Failure> {
+        let mut command = self.command();
+        command.args(["mount", project]).arg(path).arg("--create").args(options).envs(variables.iter().copied());
+        let printed = self.output(&mut command)?;
+        match printed.code {
+            Some(0) => Ok(Mounted { ize: self, project: project.to_owned(), path: path.to_owned() }),
+            code => Err(format!("ize mount {project} ended with {code:?}: {}{}", printed.stderr, printed.text())),
+        }
     }
 
     /// Writes a path as it was at an operation to a new folder.
@@ -269,16 +297,27 @@ impl Ize {
             let pid = rustix::process::Pid::from_raw(*pid).ok_or("process 0")?;
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(|error| error.to_string())?;
         }
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let gone = |pid: &i32| !is_running(*pid);
-        while !daemons.iter().all(gone) {
-            if Instant::now() > deadline {
-                return Err(format!("the killed daemon {daemons:?} is still there"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
+        wait_until_gone(&daemons, Duration::from_secs(30))
     }
+
+    /// Waits until no daemon of this instance is left.
+    ///
+    /// # Errors
+    /// If one is still there after `wait`.
+    pub fn daemons_end(&self, wait: Duration) -> Result<(), Failure> {
+        wait_until_gone(&self.daemons()?, wait)
+    }
+}
+
+fn wait_until_gone(pids: &[i32], wait: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + wait;
+    while pids.iter().any(|pid| is_running(*pid)) {
+        if Instant::now() > deadline {
+            return Err(format!("the daemon {pids:?} is still there"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// Tells whether a process runs. One that ended but was not waited for does not; its first thread can look like that

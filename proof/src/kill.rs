@@ -15,69 +15,128 @@ use crate::compare::CompareOptions;
 use crate::ize::{Failure, Ize};
 use crate::moments::equal;
 
-const PROJECT: &str = "kill";
 const WRITERS: usize = 3;
 
 /// How many versions of a file are looked for in history, and in how many of its rows: some rows are renames and deletes.
 const VERSIONS_MAX: usize = 6;
 const ROWS_MAX: &str = "120";
 
+/// The three durability modes, as `ize` calls them. None of them may lose anything to a killed process.
+pub const MODES: [&str; 3] = ["immediate", "group", "relaxed"];
+
 /// Runs so many rounds in one project and tells how many calls were acknowledged.
 ///
 /// # Errors
 /// At the first loss, with the seed and the round.
 pub fn rounds(ize: &Ize, count: usize, seed: u64, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, Failure> {
-    let mut rng = Rng::with_seed(seed);
-    let mut writers: Vec<Writer> = (0..WRITERS).map(|index| Writer::new(index, rng.fork())).collect();
+    let mut writers = Writers::new("kill", WRITERS, seed);
     let mut acknowledged = 0;
     for round in 0..count {
-        let told = one_round(ize, &mut writers, &mut rng);
+        let told = one_round(ize, &mut writers);
         acknowledged += told.map_err(|why| format!("seed {seed}, round {round}: {why}"))?;
         progress(round, acknowledged);
     }
-    let mounted = ize.mount(PROJECT, &[])?;
-    mounted.unmount()?;
+    ize.mount(&writers.project, &[])?.unmount()?;
     Ok(acknowledged)
 }
 
-fn one_round(ize: &Ize, writers: &mut [Writer], rng: &mut Rng) -> Result<usize, Failure> {
-    let mounted = ize.mount(PROJECT, &[])?;
+fn one_round(ize: &Ize, writers: &mut Writers) -> Result<usize, Failure> {
+    let mounted = ize.mount(&writers.project, &[])?;
     let root = mounted.path().to_owned();
-    for writer in writers.iter_mut() {
-        writer.begin(&root).map_err(|error| format!("cannot begin: {error}"))?;
-    }
-    let delay = Duration::from_millis(rng.u64(5..500));
-    let stop = AtomicBool::new(false);
-    let acknowledged = std::thread::scope(|scope| {
-        let running: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(|| writer.work(&root, &stop))).collect();
+    writers.begin(&root)?;
+    let delay = Duration::from_millis(writers.rng.u64(5..500));
+    let acknowledged = writers.work_while(&root, || {
         std::thread::sleep(delay);
-        let killed = ize.kill_daemons();
-        stop.store(true, Ordering::Relaxed);
-        let counts = running.into_iter().map(|handle| handle.join().unwrap_or_default());
-        let sum: usize = counts.sum();
-        killed.map(|()| sum)
+        ize.kill_daemons()
     })?;
     mounted.abandon();
-    let mounted = ize.mount(PROJECT, &[])?;
-    check(ize, mounted.path(), writers, rng)?;
+    let mounted = ize.mount(&writers.project, &[])?;
+    writers.check(ize, mounted.path())?;
     mounted.unmount()?;
     Ok(acknowledged)
 }
 
-fn check(ize: &Ize, root: &Path, writers: &mut [Writer], rng: &mut Rng) -> Result<(), Failure> {
-    for writer in writers.iter_mut() {
-        writer.check_live(root)?;
+/// Some threads that work in a mount and remember what was acknowledged to them.
+#[derive(Debug)]
+pub struct Writers {
+    project: String,
+    writers: Vec<Writer>,
+    rng: Rng,
+}
+
+impl Writers {
+    /// So many writers for a project.
+    pub fn new(project: &str, count: usize, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let writers = (0..count).map(|index| Writer::new(index, rng.fork())).collect();
+        Self { project: project.to_owned(), writers, rng }
     }
-    let op = ize.recorded(PROJECT)?;
+
+    /// Makes their folders.
+    ///
+    /// # Errors
+    /// If the mount fails.
+    pub fn begin(&mut self, root: &Path) -> Result<(), Failure> {
+        let mut begun = self.writers.iter_mut().map(|writer| writer.begin(root));
+        begun.try_for_each(|begun| begun).map_err(|error| format!("cannot begin: {error}"))
+    }
+
+    /// Lets them work until `event` has returned or the mount fails; returns how many calls were acknowledged.
+    ///
+    /// # Errors
+    /// Those of the event.
+    pub fn work_while(&mut self, root: &Path, event: impl FnOnce() -> Result<(), Failure>) -> Result<usize, Failure> {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writers = self.writers.iter_mut();
+            let running: Vec<_> = writers.map(|writer| scope.spawn(|| writer.work(root, &stop))).collect();
+            let happened = event();
+            stop.store(true, Ordering::Relaxed);
+            let counts = running.into_iter().map(|handle| handle.join().unwrap_or_default());
+            let sum: usize = counts.sum();
+            happened.map(|()| sum)
+        })
+    }
+
+    /// Lets the first of them make so many calls, or until the mount fails. Tells whether it did not.
+    pub fn work_steps(&mut self, root: &Path, count: usize) -> bool {
+        let writer = &mut self.writers[0];
+        (0..count).all(|_| writer.step(root).is_ok())
+    }
+
+    /// Lets the first of them write so much to one file, in pieces of 1 MiB. Tells whether the mount did not fail.
+    pub fn work_bytes(&mut self, root: &Path, mib: usize) -> bool {
+        self.writers[0].write_large(root, mib).is_ok()
+    }
+
+    /// Checks that everything acknowledged is in the mount and in history, that these agree with `working/`, and that the
+    /// project verifies.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&mut self, ize: &Ize, root: &Path) -> Result<(), Failure> {
+        for writer in &mut self.writers {
+            writer.check_live(root)?;
+        }
+        let op = ize.recorded(&self.project)?;
+        equal_everywhere(ize, &self.project, root, op)?;
+        for writer in &self.writers {
+            writer.check_history(ize, &self.project, op, &mut self.rng)?;
+        }
+        ize.verify(&self.project)
+    }
+}
+
+/// Checks that a mount, what history has at an operation, and `working/` are the same.
+///
+/// # Errors
+/// With what differs.
+pub fn equal_everywhere(ize: &Ize, project: &str, root: &Path, op: u64) -> Result<(), Failure> {
     let restored = ize.dir().join(format!("restored-{op}"));
-    ize.restore_to(PROJECT, Path::new("."), op, &restored)?;
+    ize.restore_to(project, Path::new("."), op, &restored)?;
     equal("the mount against history", root, &restored, &CompareOptions::history())?;
     equal("working/ against the mount", &ize.working_dir()?, root, &CompareOptions::default())?;
-    fs::remove_dir_all(&restored).map_err(|error| error.to_string())?;
-    for writer in writers.iter_mut() {
-        writer.check_history(ize, op, rng)?;
-    }
-    ize.verify(PROJECT)
+    fs::remove_dir_all(&restored).map_err(|error| error.to_string())
 }
 
 /// What a file held each time that a call about it was acknowledged.
@@ -145,6 +204,20 @@ impl Writer {
         self.in_flight = vec![path.to_owned()];
         fs::write(root.join(path), &bytes)?;
         self.holds(path, bytes);
+        Ok(())
+    }
+
+    fn write_large(&mut self, root: &Path, mib: usize) -> io::Result<()> {
+        let path = self.folder.join("large");
+        self.in_flight = vec![path.clone()];
+        let mut piece = vec![0; 1 << 20];
+        let (mut file, mut all) = (File::create(root.join(&path))?, Vec::new());
+        for _ in 0..mib {
+            self.rng.fill(&mut piece);
+            file.write_all(&piece)?;
+            all.extend_from_slice(&piece);
+        }
+        self.holds(&path, all);
         Ok(())
     }
 
@@ -221,21 +294,21 @@ impl Writer {
     }
 
     /// Reads one file as history has it now, and the newest versions of it that were acknowledged.
-    fn check_history(&mut self, ize: &Ize, op: u64, rng: &mut Rng) -> Result<(), Failure> {
+    fn check_history(&self, ize: &Ize, project: &str, op: u64, rng: &mut Rng) -> Result<(), Failure> {
         let paths: Vec<&PathBuf> = self.files.keys().collect();
         let Some(path) = rng.choice(paths) else { return Ok(()) };
         let file = &self.files[path];
         if let Some(expected) = &file.now
-            && ize.cat_at(PROJECT, path, op)? != *expected
+            && ize.cat_at(project, path, op)? != *expected
         {
             return Err(format!("{} differs in history at @{op}", path.display()));
         }
         let words = ["--ops", "--json", "--limit", ROWS_MAX].map(OsStr::new);
-        let rows = ize.json(&[&["history".as_ref(), PROJECT.as_ref(), path.as_os_str()], &words[..]].concat())?;
+        let rows = ize.json(&[&["history".as_ref(), project.as_ref(), path.as_os_str()], &words[..]].concat())?;
         let (mut seen, mut unread) = (BTreeSet::new(), String::new());
         for row in &rows {
             let at = row["last_op"].as_u64().ok_or_else(|| format!("history has no `last_op`: {row}"))?;
-            match ize.cat_at(PROJECT, path, at) {
+            match ize.cat_at(project, path, at) {
                 Ok(bytes) => _ = seen.insert(*blake3::hash(&bytes).as_bytes()),
                 // After a delete or a rename away there is nothing to read.
                 Err(why) => unread.push_str(&format!("  {why}\n")),

@@ -14,4 +14,5 @@ pub mod ize;
 pub mod kill;
 pub mod moments;
 pub mod programs;
+pub mod steps;
 pub mod workload;

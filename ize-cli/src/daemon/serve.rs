@@ -41,6 +41,10 @@ pub(crate) fn serve(
     greet: &dyn Fn(&Ready),
 ) -> Result<()> {
     log::start(context.environment.log_filter.as_deref(), request.foreground && context.environment.is_interactive);
+    #[cfg(feature = "failpoints")]
+    if let Some((step, count)) = &context.environment.kill_at {
+        ize_core::failpoint::kill_at(step, *count).map_err(|why| Failure::new(Kind::Usage, why))?;
+    }
     // Before the mount: from then on a signal must not leave a dead one.
     let (sender, events) = watch::channel().map_err(|failure| parent.report(failure))?;
     let service = begin(context, info, request, &sender).map_err(|failure| parent.report(failure))?;

@@ -27,6 +27,7 @@ pub use record::{Record, Seq};
 pub use recovery::RecoveryReport;
 pub use replay::Replay;
 
+use crate::failpoint;
 use crate::model::{Landmark, OpCode, OpData, OpId};
 use record::{Encoder, Place, padded};
 use recovery::{Found, Recovered, recover};
@@ -119,6 +120,7 @@ impl Journal {
             emergency_bytes: options.emergency_bytes.min(options.segment_bytes / 8),
         };
         let recovered = recover(&*medium)?;
+        failpoint::pass("journal-read");
         let mut journal = Self {
             medium,
             options,
@@ -135,6 +137,7 @@ impl Journal {
             report: recovered.report,
         };
         journal.adopt(recovered)?;
+        failpoint::pass("journal-adopted");
         Ok(journal)
     }
 
@@ -224,6 +227,7 @@ impl Journal {
             .medium
             .create(number, self.options.segment_bytes)
             .map_err(JournalError::io("making a journal segment"))?;
+        failpoint::pass("segment-made");
         self.next_number += 1;
         self.folder_dirty = true;
         self.spares.push_back(Spare { number, file });
@@ -266,10 +270,12 @@ impl Journal {
         let active = self.active.as_mut().expect("a segment was just made active");
         let place = Place { salt: active.header.salt, offset: active.end };
         let head = self.encoder.seal(place, self.next_seq, self.synced, data)?;
+        failpoint::pass("journal-append");
         if let Err(source) = active.file.write_at(head, data, active.end) {
             self.poisoned = true;
             return Err(JournalError::Io { action: "appending to the journal", source });
         }
+        failpoint::pass("journal-appended");
         active.end += bytes;
         let seq = self.next_seq;
         self.next_seq = seq.next();
@@ -288,6 +294,7 @@ impl Journal {
             self.poisoned = true;
             return Err(JournalError::Io { action: "beginning a journal segment", source });
         }
+        failpoint::pass("segment-begun");
         let active =
             Active { header, file: spare.file, bytes: self.options.segment_bytes, end: SEGMENT_HEADER_BYTES as u64 };
         if let Some(full) = self.active.replace(active) {
@@ -410,10 +417,14 @@ impl SyncPoint {
     /// # Errors
     /// Those of the disk.
     pub fn sync(&self) -> std::io::Result<()> {
+        failpoint::pass("journal-sync");
         if let Some(folder) = &self.folder {
             folder.sync_folder()?;
+            failpoint::pass("journal-folder-synced");
         }
-        self.files.iter().try_for_each(|file| file.sync())
+        self.files.iter().try_for_each(|file| file.sync())?;
+        failpoint::pass("journal-synced");
+        Ok(())
     }
 }
 
@@ -434,7 +445,9 @@ impl Trimmed {
     /// Those of the medium.
     pub fn remove(&mut self) -> Result<()> {
         for number in &self.numbers[self.removed..] {
+            failpoint::pass("trim");
             self.medium.remove(*number).map_err(JournalError::io("removing a journal segment"))?;
+            failpoint::pass("trimmed");
             self.removed += 1;
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::error::chain;
 use super::mark;
 use super::poison::Poison;
 use super::queue::{OpCodeQueue, Taken, Work};
+use crate::failpoint;
 use crate::journal::Seq;
 use crate::model::{BranchId, OpId};
 use crate::storage::{Batch, FileSystemStorage, StorageError};
@@ -97,6 +98,7 @@ impl OpCodeProcessor {
         loop {
             match self.queue.next_work() {
                 Work::Batch(mut taken) => {
+                    failpoint::pass("batch-taken");
                     let started = Instant::now();
                     if let Err(error) = self.commit(&mut taken) {
                         let why = chain(&error);
@@ -104,8 +106,11 @@ impl OpCodeProcessor {
                         self.poison.set(why);
                         return;
                     }
+                    failpoint::pass("committed");
                     self.queue.settle(&taken, started.elapsed());
+                    failpoint::pass("settled");
                     self.upkeep.committed(taken.through);
+                    failpoint::pass("batch-done");
                 }
                 Work::Idle(op) => self.upkeep.idle(op),
                 Work::Finished => return,

@@ -14,6 +14,7 @@ use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
 use super::syncer::Syncer;
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
+use crate::failpoint;
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
 use crate::storage::FileSystemStorage;
@@ -148,6 +149,7 @@ impl Recorder {
         if recovery != RecoveryReport::default() {
             tracing::info!(replayed = resume.replayed, head = %resume.op, ?recovery, "journal replayed");
         }
+        failpoint::pass("replayed");
         // Everything in it is committed now.
         journal.clear()?;
         let data_bytes_max = journal.data_bytes_max();
@@ -362,6 +364,7 @@ impl Recorder {
     /// [`RecordError::Closed`] if it was closed before; [`RecordError::Poisoned`] if something could not be recorded or
     /// committed: then the journal keeps what storage does not hold.
     pub fn close(&self) -> Result<()> {
+        failpoint::pass("close");
         let barrier = match self.barrier() {
             Err(RecordError::Closed) => return Err(RecordError::Closed),
             Ok(_) => Ok(()),
@@ -374,9 +377,11 @@ impl Recorder {
             // A panic of the worker was noted as poison.
             let _ = thread.join();
         }
+        failpoint::pass("drained");
         if self.shared.queue.is_settled() {
             self.shared.log.lock().journal.clear()?;
         }
+        failpoint::pass("closed");
         self.shared.poison.check()?;
         barrier
     }

@@ -1,5 +1,6 @@
 //! Opening: what the journal holds and storage does not is committed before anything new is recorded.
 
+use crate::failpoint;
 use crate::journal::{Journal, Record};
 use crate::model::{BranchId, Entry, FileId, Landmark, OpCode, OpId, OpType, View};
 use crate::storage::{Batch, Direction, FileSystemStorage, OpQuery};
@@ -102,7 +103,10 @@ impl Replay<'_> {
         }
         let mut batch = self.config.merge(batch);
         mark::settle(self.storage, self.branch, &mut batch)?;
-        Ok(self.storage.commit(&batch)?)
+        failpoint::pass("replay-commit");
+        self.storage.commit(&batch)?;
+        failpoint::pass("replay-committed");
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use ize_core::failpoint;
 use ize_core::storage::{Result, StorageError};
 
 use super::{HEADER_BYTES, Kind, Packs, Place, Record, record};
@@ -108,6 +109,7 @@ impl Writer {
     /// Makes everything that was appended durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.flush()?;
+        failpoint::pass("pack-sync");
         for file in self.finished.iter().chain(&self.file) {
             file.sync_data().map_err(|error| disk::failed("syncing a pack", error))?;
         }
@@ -115,6 +117,7 @@ impl Writer {
         if std::mem::take(&mut self.made_pack) {
             disk::sync_dir(self.packs.dir())?;
         }
+        failpoint::pass("pack-synced");
         Ok(())
     }
 
@@ -139,8 +142,10 @@ impl Writer {
     /// Hands everything that was appended to the operating system.
     pub(crate) fn flush(&mut self) -> Result<()> {
         if let Some(file) = self.file.as_ref().filter(|_| !self.pending.is_empty()) {
+            failpoint::pass("pack-write");
             let written = file.write_all_at(&self.pending, self.written);
             written.map_err(|error| disk::failed("writing a pack", error))?;
+            failpoint::pass("pack-written");
             self.written += self.pending.len() as u64;
             self.pending.clear();
         }

@@ -1,4 +1,4 @@
-//! `kill-daemon [ROUNDS] [SEED]`: kills the daemon of a mounted project at random moments, mounts again, and checks that
+//! `kill-daemon [ROUNDS] [MODE] [SEED]`: kills the daemon of a mounted project at random moments, mounts again, and checks that
 //! nothing acknowledged was lost.
 
 use std::process::ExitCode;
@@ -7,12 +7,14 @@ use ize_proof::ize::{Failure, Ize};
 use ize_proof::kill;
 
 fn main() -> ExitCode {
-    let mut numbers = std::env::args().skip(1).map(|argument| argument.parse::<u32>());
-    let mut number = |default: u32| numbers.next().unwrap_or(Ok(default)).unwrap_or(default);
-    let (count, seed) = (number(200), number(1));
-    match run(count as usize, seed.into()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number =
+        |index: usize, default: u32| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (count, seed) = (number(0, 200), number(2, 1));
+    let mode = arguments.get(1).map_or("group", String::as_str);
+    match run(count as usize, mode, seed.into()) {
         Ok(acknowledged) => {
-            println!("{count} rounds of seed {seed}: {acknowledged} calls acknowledged, nothing lost");
+            println!("{mode}: {count} rounds of seed {seed}: {acknowledged} calls acknowledged, nothing lost");
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -22,8 +24,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(count: usize, seed: u64) -> Result<usize, Failure> {
-    let ize = Ize::new()?;
+fn run(count: usize, mode: &str, seed: u64) -> Result<usize, Failure> {
+    if !kill::MODES.contains(&mode) {
+        return Err(format!("'{mode}' is none of {}", kill::MODES.join(", ")));
+    }
+    let ize = Ize::new()?.with_variable("IZE_DURABILITY", mode);
     kill::rounds(&ize, count, seed, &mut |round, acknowledged| {
         eprintln!("round {round}: {acknowledged} calls acknowledged so far");
     })

@@ -41,6 +41,7 @@ use super::{
     Allocation, Caller, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space,
     Stat, Tree, TreeEntry, TreeError, XattrMode,
 };
+use crate::failpoint;
 use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
 use crate::record::{OpDraft, Recorder, Reservation};
 
@@ -208,12 +209,17 @@ impl Live {
     /// Reserves room for a change that frees space, or needs none.
     fn reserve(&self, bytes: u64) -> Result<Reservation<'_>> {
         self.check_writable()?;
-        self.recorder.reserve(bytes).map_err(recording)
+        let reservation = self.recorder.reserve(bytes).map_err(recording)?;
+        failpoint::pass("reserved");
+        Ok(reservation)
     }
 
     /// Records a change that was applied. An inode that has no name left is not recorded any more.
     fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
-        self.recorder.record(reservation, draft).map_err(recording)
+        failpoint::pass("applied");
+        let op = self.recorder.record(reservation, draft).map_err(recording)?;
+        failpoint::pass("recorded");
+        Ok(op)
     }
 
     /// After the host agreed to a change, its recording must not fail for any reason that the recorder does not know:

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::handles::OpenFile;
 use super::{Live, Node, Place};
+use crate::failpoint;
 use crate::model::{Displaced, FileId, FileKind, Landmark, OpData, OpType, Touched};
 use crate::record::Reservation;
 use crate::tree::host::{self, HostStat};
@@ -154,6 +155,7 @@ impl Live {
 
     /// Gives a new inode the owner and permission bits that it is to have, whatever this process's umask is.
     fn settle_new(&self, caller: Caller, place: &Place, fd: &OwnedFd, making: &Making<'_>) -> Result<(), Errno> {
+        failpoint::pass("made");
         let inherits_group = host::stat(&*place.dir)?.metadata.mode & SET_GROUP_ID != 0;
         if self.own_new_files {
             // In a set-group-id folder the host gave it the folder's group already, see mkdir(2).

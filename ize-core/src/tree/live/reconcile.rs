@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use super::namespace::removal;
 use super::record_tree::{Arrivals, Steps, next_data, push_xattrs};
 use super::{Live, RESERVED_NAME, recording};
+use crate::failpoint;
 use crate::model::{
     Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
     Timestamp, Touched, View,
@@ -92,7 +93,9 @@ impl Live {
             file_of: HashMap::new(),
             report: ReconcileReport::default(),
         };
+        failpoint::pass("reconcile");
         reconciler.run()?;
+        failpoint::pass("reconciled");
         Ok(reconciler.report)
     }
 }
