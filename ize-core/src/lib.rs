@@ -15,6 +15,8 @@ pub mod model;
 pub mod project;
 #[cfg(unix)]
 pub mod record;
+#[cfg(unix)]
+pub mod session;
 pub mod storage;
 #[cfg(unix)]
 pub mod tree;

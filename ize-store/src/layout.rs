@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ize_core::session::Session;
 use ize_core::storage::{Result, StorageError};
 use rustix::fs::{FlockOperation, flock};
 
@@ -122,17 +123,23 @@ impl Layout {
         self.open_index(kind)
     }
 
-    /// Tells whether the machine went down while the store was open.
-    pub(crate) fn was_cut_off(&self) -> bool {
+    /// Tells whether the machine or the filesystem went down while the store was open, or cannot be told not to have.
+    pub(crate) fn was_cut_off(&self) -> Result<bool> {
         match std::fs::read_to_string(self.dir.join(SESSION_FILE)) {
-            Ok(boot) => boot != boot_id(),
-            Err(_) => false,
+            Ok(before) => Ok(self.session()?.is_none_or(|now| Session::parse(&before) != Some(now))),
+            Err(error) => Ok(error.kind() != std::io::ErrorKind::NotFound),
         }
     }
 
-    /// Notes that the store is open since this boot.
+    /// Notes that the store is open in this session.
     pub(crate) fn begin_session(&self) -> Result<()> {
-        disk::write_whole(&self.dir, SESSION_FILE, boot_id().as_bytes())
+        let session = self.session()?.map_or_else(String::new, |session| session.to_string());
+        disk::write_whole(&self.dir, SESSION_FILE, session.as_bytes())
+    }
+
+    fn session(&self) -> Result<Option<Session>> {
+        let session = File::open(&self.dir).and_then(Session::of);
+        session.map_err(|error| disk::failed("opening the store", error))
     }
 
     /// Notes that the store was closed.
@@ -166,9 +173,4 @@ fn lock(dir: &Path, make: bool) -> Result<File> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError::Locked),
         Err(error) => Err(disk::failed("locking the store", error.into())),
     }
-}
-
-/// Returns what tells one boot of this machine from the next; where that cannot be told, no two are alike.
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }

@@ -90,7 +90,7 @@ impl Store {
     pub fn open(dir: impl AsRef<Path>, options: &StoreOptions) -> Result<Self> {
         let (layout, engine) = Layout::open(dir.as_ref())?;
         let index = match layout.open_index(engine) {
-            Err(StorageError::Corrupt(_)) if layout.was_cut_off() => None,
+            Err(StorageError::Corrupt(_)) if layout.was_cut_off()? => None,
             opened => Some(opened?),
         };
         Self::start(layout, engine, index, options)
@@ -123,7 +123,7 @@ impl Store {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
         let index = match index {
-            Some(index) if !layout.was_cut_off() || verify::is_index_whole(&*index)? => index,
+            Some(index) if !layout.was_cut_off()? || verify::is_index_whole(&*index)? => index,
             damaged => {
                 tracing::warn!("the index was damaged when the machine went down; it is being rebuilt");
                 drop(damaged);

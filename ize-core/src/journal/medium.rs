@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::JournalError;
+use crate::session::Session;
 
 /// A folder of segments. Whoever holds a medium is the only one to use it.
 pub trait Medium: Debug + Send + Sync {
@@ -41,9 +42,9 @@ pub trait Medium: Debug + Send + Sync {
     /// Those of the disk.
     fn sync_folder(&self) -> io::Result<()>;
 
-    /// Tells whether the system has been running all the time since the medium was last opened for writing. Then all
-    /// that was ever written is there, synced or not.
-    fn same_boot(&self) -> bool;
+    /// Tells whether the system has been running, with this filesystem mounted, all the time since the medium was last
+    /// opened for writing. Then all that was ever written is there, synced or not.
+    fn same_session(&self) -> bool;
 }
 
 /// One segment of a [`Medium`].
@@ -85,7 +86,7 @@ pub struct FsMedium {
     folder: PathBuf,
     handle: File,
     _lock: File,
-    same_boot: bool,
+    same_session: bool,
 }
 
 impl FsMedium {
@@ -111,8 +112,8 @@ impl FsMedium {
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked),
             Err(TryLockError::Error(source)) => return Err(JournalError::io("locking the journal")(source)),
         }
-        let same_boot = exchange_boot_id(&mut lock).map_err(JournalError::io("noting the boot id"))?;
-        Ok(Self { folder: folder.to_owned(), handle, _lock: lock, same_boot })
+        let same_session = exchange_session(&mut lock).map_err(JournalError::io("noting the session"))?;
+        Ok(Self { folder: folder.to_owned(), handle, _lock: lock, same_session })
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -120,20 +121,18 @@ impl FsMedium {
     }
 }
 
-/// Writes this boot's id into the lock file and tells whether it was there already.
-fn exchange_boot_id(lock: &mut File) -> io::Result<bool> {
-    let Ok(now) = std::fs::read("/proc/sys/kernel/random/boot_id") else {
-        // Without boot ids a power cut cannot be told from a killed process; then the milder reading is right.
-        return Ok(false);
-    };
-    let mut before = Vec::new();
-    lock.take(256).read_to_end(&mut before)?;
-    if before == now {
+/// Writes this session into the lock file and tells whether it was there already.
+fn exchange_session(lock: &mut File) -> io::Result<bool> {
+    // Where it cannot be told, a power cut cannot be told from a killed process; then the milder reading is right.
+    let Some(now) = Session::of(&*lock)? else { return Ok(false) };
+    let mut before = String::new();
+    // What cannot be read was not written by this session.
+    if lock.take(256).read_to_string(&mut before).is_ok() && Session::parse(&before).as_ref() == Some(&now) {
         return Ok(true);
     }
     lock.set_len(0)?;
-    lock.write_all_at(&now, 0)?;
-    // Durable before any record: else a record of this boot might be judged by an earlier boot's id.
+    lock.write_all_at(now.to_string().as_bytes(), 0)?;
+    // Durable before any record: else a record of this session might be judged by an earlier one.
     lock.sync_all()?;
     Ok(false)
 }
@@ -177,8 +176,8 @@ impl Medium for FsMedium {
         self.handle.sync_all()
     }
 
-    fn same_boot(&self) -> bool {
-        self.same_boot
+    fn same_session(&self) -> bool {
+        self.same_session
     }
 }
 

@@ -28,7 +28,7 @@ pub use recovery::RecoveryReport;
 pub use replay::Replay;
 
 use crate::failpoint;
-use crate::model::{Landmark, OpCode, OpData, OpId};
+use crate::model::{FileId, Landmark, OpCode, OpData, OpId};
 use record::{Encoder, Place, padded};
 use recovery::{Found, Recovered, recover};
 use segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -256,6 +256,27 @@ impl Journal {
         self.check()?;
         self.encoder.mark(op, landmark)?;
         self.append(op.next(), &[])
+    }
+
+    /// Appends the note that a file may be changed in place before an operation tells of it. `next_op` is the next
+    /// operation's id.
+    ///
+    /// # Errors
+    /// As [`Journal::append_op`].
+    pub fn append_dirty(&mut self, file: FileId, next_op: OpId) -> Result<Seq> {
+        self.check()?;
+        self.encoder.dirty(file)?;
+        self.append(next_op, &[])
+    }
+
+    /// Appends the note that the tree was synced after the record `through` had been applied to it.
+    ///
+    /// # Errors
+    /// As [`Journal::append_op`].
+    pub fn append_synced(&mut self, through: Seq, next_op: OpId) -> Result<Seq> {
+        self.check()?;
+        self.encoder.synced(through)?;
+        self.append(next_op, &[])
     }
 
     fn append(&mut self, first_op: OpId, data: &[u8]) -> Result<Seq> {

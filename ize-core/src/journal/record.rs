@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
-use crate::model::{Actor, BranchId, Landmark, OpCode, OpData, OpId, OpType, Timestamp, Touched};
+use crate::model::{Actor, BranchId, FileId, Landmark, OpCode, OpData, OpId, OpType, Timestamp, Touched};
 
 /// The position of a record in the journal: dense over all segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,17 @@ pub enum Record {
         /// Why.
         landmark: Landmark,
     },
+    /// A file that may be changed in place from now on, before any operation tells of it: its content is to be looked at
+    /// after a power cut.
+    Dirty {
+        /// The file.
+        file: FileId,
+    },
+    /// What the records up to here did to the tree was synced there.
+    Synced {
+        /// The last of them.
+        through: Seq,
+    },
 }
 
 /// Bytes of a record's header.
@@ -66,6 +77,8 @@ pub(super) const ALIGNMENT: usize = 8;
 const RECORD_VERSION: u8 = 1;
 const KIND_OP: u8 = 1;
 const KIND_MARK: u8 = 2;
+const KIND_DIRTY: u8 = 3;
+const KIND_SYNCED: u8 = 4;
 /// The record's operation has [`OpData::Inline`], maybe of no bytes.
 const FLAG_DATA: u16 = 1;
 /// The largest payload without data.
@@ -158,6 +171,20 @@ impl Encoder {
         self.kind = KIND_MARK;
         self.flags = 0;
         self.payload(&(op, landmark))
+    }
+
+    /// Takes the note that a file may change.
+    pub(super) fn dirty(&mut self, file: FileId) -> Result<(), JournalError> {
+        self.kind = KIND_DIRTY;
+        self.flags = 0;
+        self.payload(&file)
+    }
+
+    /// Takes the note that the tree was synced.
+    pub(super) fn synced(&mut self, through: Seq) -> Result<(), JournalError> {
+        self.kind = KIND_SYNCED;
+        self.flags = 0;
+        self.payload(&through.get())
     }
 
     fn payload(&mut self, payload: &impl Serialize) -> Result<(), JournalError> {
@@ -254,15 +281,27 @@ impl Frame {
 
     /// Takes the record apart. Its data shares the segment's bytes.
     pub(super) fn decode(&self, segment: &Bytes, number: u64) -> Result<Record, JournalError> {
-        if self.version != RECORD_VERSION || !matches!(self.kind, KIND_OP | KIND_MARK) || self.flags > FLAG_DATA {
+        let is_known = matches!(self.kind, KIND_OP | KIND_MARK | KIND_DIRTY | KIND_SYNCED);
+        if self.version != RECORD_VERSION || !is_known || self.flags > FLAG_DATA {
             let found = u32::from(self.version).max(u32::from(RECORD_VERSION) + 1);
             return Err(JournalError::NewerFormat { found, supported: u32::from(RECORD_VERSION) });
         }
         let damaged = |what| JournalError::Damaged { segment: number, offset: self.start as u64, what };
         let payload = &segment[self.start + HEADER_BYTES..self.data_start];
-        if self.kind == KIND_MARK {
-            let (op, landmark) = postcard::from_bytes(payload).map_err(|_| damaged("a mark that cannot be decoded"))?;
-            return Ok(Record::Mark { op, landmark });
+        match self.kind {
+            KIND_MARK => {
+                let mark = postcard::from_bytes(payload).map_err(|_| damaged("a mark that cannot be decoded"));
+                return mark.map(|(op, landmark)| Record::Mark { op, landmark });
+            }
+            KIND_DIRTY => {
+                let file = postcard::from_bytes(payload).map_err(|_| damaged("a note that cannot be decoded"));
+                return file.map(|file| Record::Dirty { file });
+            }
+            KIND_SYNCED => {
+                let through = postcard::from_bytes(payload).map_err(|_| damaged("a note that cannot be decoded"));
+                return through.map(|through| Record::Synced { through: Seq(through) });
+            }
+            _ => {}
         }
         let op: OpOwned = postcard::from_bytes(payload).map_err(|_| damaged("an operation that cannot be decoded"))?;
         let data = match self.flags & FLAG_DATA {

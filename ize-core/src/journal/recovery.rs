@@ -89,7 +89,7 @@ pub(super) fn recover(medium: &dyn Medium) -> Result<Recovered, JournalError> {
         let file = medium.open(number).map_err(JournalError::io("opening a journal segment"))?;
         scan.segment(number, file)?;
     }
-    scan.judge(medium.same_boot())
+    scan.judge(medium.same_session())
 }
 
 /// Tells whether anything was ever written behind a segment's header.
@@ -191,11 +191,11 @@ impl Scan {
         self.recovered.segments.back().map(|last| last.last_seq.next())
     }
 
-    fn judge(self, same_boot: bool) -> Result<Recovered, JournalError> {
+    fn judge(self, same_session: bool) -> Result<Recovered, JournalError> {
         if let Some(hole) = self.hole.filter(|_| self.followed) {
             // A journal whose very beginning is missing has no position to compare; any sync then covered it.
             let was_synced = self.synced_behind >= hole.expected.unwrap_or(Seq::FIRST);
-            if same_boot || was_synced {
+            if same_session || was_synced {
                 return Err(hole.damage());
             }
         }

@@ -78,7 +78,7 @@ fn check_order(last_op: &mut Option<OpId>, record: &Record, current: &Current, f
         (Record::Op(op), Some(last)) => (op.id == last.next(), Some(op.id)),
         (Record::Op(op), None) => (op.id >= current.header.first_op, Some(op.id)),
         (Record::Mark { op, .. }, Some(last)) => (*op <= last, Some(last)),
-        (Record::Mark { .. }, None) => (true, None),
+        (Record::Mark { .. } | Record::Dirty { .. } | Record::Synced { .. }, last) => (true, last),
     };
     if !in_order {
         return Err(JournalError::Damaged {

@@ -18,6 +18,7 @@ mod stats;
 mod syncer;
 #[cfg(test)]
 mod tests;
+mod tree_sync;
 
 pub use coalescer::OpCodeCoalescer;
 pub use draft::OpDraft;
@@ -26,6 +27,7 @@ pub use processor::{OpCodeProcessor, ProcessorConfig};
 pub use queue::{OpCodeQueue, QueueLimits};
 pub use recorder::{DurabilityMode, Recorder, RecorderOptions, RecorderStatus, Reservation};
 pub use stats::QueueStats;
+pub use tree_sync::{TreeSyncDue, UnsyncedFiles};
 
 /// A specialised `Result` for recording.
 pub type Result<T, E = RecordError> = std::result::Result<T, E>;

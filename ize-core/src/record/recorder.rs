@@ -13,6 +13,7 @@ use super::poison::Poison;
 use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
 use super::syncer::Syncer;
+use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedFiles};
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
 use crate::failpoint;
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
@@ -49,6 +50,9 @@ pub struct RecorderOptions {
     pub queue: QueueLimits,
     /// After this long without another one, the last operation becomes a landmark.
     pub idle_gap: Duration,
+    /// The journal also keeps what was recorded since the tree was last synced ([`Recorder::finish_tree_sync`]), so that
+    /// the tree can be brought back after a power cut.
+    pub guards_tree: bool,
 }
 
 impl Default for RecorderOptions {
@@ -59,6 +63,7 @@ impl Default for RecorderOptions {
             journal: JournalOptions::default(),
             queue: QueueLimits::default(),
             idle_gap: Duration::from_secs(2),
+            guards_tree: false,
         }
     }
 }
@@ -93,6 +98,7 @@ pub struct Recorder {
     next_file: AtomicU64,
     data_bytes_max: u64,
     recovery: RecoveryReport,
+    unsynced: Mutex<UnsyncedFiles>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -151,7 +157,10 @@ impl Recorder {
         }
         failpoint::pass("replayed");
         // Everything in it is committed now.
-        journal.clear()?;
+        if !options.guards_tree {
+            journal.clear()?;
+        }
+        let tree = options.guards_tree.then(|| TreeSync::new(journal.last_seq(), resume.unsynced.is_empty()));
         let data_bytes_max = journal.data_bytes_max();
         let poison = Poison::default();
         let queue = OpCodeQueue::new(
@@ -162,6 +171,7 @@ impl Recorder {
             journal.last_seq(),
             poison.clone(),
         );
+        let stored = Mutex::new(journal.last_seq());
         let shared = Arc::new(Shared {
             log: Mutex::new(Log { journal, recorded: resume.op, marked: resume.marked, closed: false }),
             queue: Arc::new(queue),
@@ -169,6 +179,8 @@ impl Recorder {
             syncing: Mutex::new(()),
             recorded: AtomicU64::new(resume.op.get()),
             syncer: syncer(options.durability),
+            tree,
+            stored,
         });
         if !resume.marked {
             shared.queue.expect_idle();
@@ -191,6 +203,7 @@ impl Recorder {
             next_file: AtomicU64::new(resume.file.next().get()),
             data_bytes_max,
             recovery,
+            unsynced: Mutex::new(resume.unsynced),
             threads: Mutex::new(threads),
         })
     }
@@ -209,6 +222,8 @@ impl Recorder {
         self.shared.queue.reserve(bytes)?;
         let room = self.shared.log().and_then(|mut log| Ok(log.journal.reserve(bytes)?));
         if let Err(error) = room {
+            // Where only an unsynced tree keeps the journal long, there is room after its next sync.
+            self.shared.tree.iter().for_each(TreeSync::hurry);
             self.shared.queue.release(bytes);
             return Err(error);
         }
@@ -246,6 +261,9 @@ impl Recorder {
         log.marked = op.landmark.is_some();
         log.journal.release(reservation.bytes);
         self.shared.recorded.store(id.get(), Ordering::Release);
+        if let Some(tree) = &self.shared.tree {
+            tree.recorded(seq, op.data.size());
+        }
         // Under the lock, so that the queue has the log's order.
         self.shared.queue.push(op, seq, reservation.bytes);
         drop(log);
@@ -320,6 +338,56 @@ impl Recorder {
         Ok(op)
     }
 
+    /// Makes it durable that the content of a file may change in place before an operation tells of it. To be called, for
+    /// a file that was there when the tree was last synced, before the first such change since then.
+    ///
+    /// # Errors
+    /// [`RecordError::Full`]; [`RecordError::Poisoned`]; [`RecordError::Closed`].
+    pub fn note_dirty(&self, file: FileId) -> Result<()> {
+        self.shared.note_dirty(file)
+    }
+
+    /// Returns the position up to which a sync of the tree that begins now makes the tree durable. After the sync it goes
+    /// to [`Recorder::finish_tree_sync`].
+    pub fn begin_tree_sync(&self) -> Seq {
+        self.shared.tree.as_ref().map_or(Seq::ZERO, TreeSync::begin)
+    }
+
+    /// Takes note that the tree was synced after [`Recorder::begin_tree_sync`] had answered `through`: the journal keeps
+    /// nothing before it any more that storage has.
+    ///
+    /// # Errors
+    /// [`RecordError::Poisoned`]; [`RecordError::Closed`].
+    pub fn finish_tree_sync(&self, through: Seq) -> Result<()> {
+        self.shared.tree_was_synced(through)
+    }
+
+    /// Waits until the tree ought to be synced, but no longer than `patience` while something is not synced. Answers
+    /// [`TreeSyncDue::Never`] if the recorder is closed, or does not guard a tree.
+    pub fn wait_for_tree_sync(&self, patience: Duration) -> TreeSyncDue {
+        self.shared.tree.as_ref().map_or(TreeSyncDue::Never, |tree| tree.wait(patience))
+    }
+
+    /// Lets [`Recorder::wait_for_tree_sync`] answer [`TreeSyncDue::Never`] from now on.
+    pub fn end_tree_syncs(&self) {
+        self.shared.tree.iter().for_each(TreeSync::close);
+    }
+
+    /// Tells whether the journal keeps what the tree may lose in a power cut.
+    pub fn guards_tree(&self) -> bool {
+        self.shared.tree.is_some()
+    }
+
+    /// Tells whether everything that was recorded is synced in the tree.
+    pub fn is_tree_synced(&self) -> bool {
+        self.shared.tree.as_ref().is_none_or(TreeSync::is_synced)
+    }
+
+    /// Takes what the journal told, when it was opened, of files that may not be as history says.
+    pub fn take_unsynced(&self) -> UnsyncedFiles {
+        std::mem::take(&mut *self.unsynced.lock())
+    }
+
     /// Stops recording for good: a change was applied to the tree but could not be recorded. What was recorded is still
     /// committed.
     pub fn poison(&self, why: String) {
@@ -378,7 +446,8 @@ impl Recorder {
             let _ = thread.join();
         }
         failpoint::pass("drained");
-        if self.shared.queue.is_settled() {
+        self.shared.tree.iter().for_each(TreeSync::close);
+        if self.shared.queue.is_settled() && self.shared.tree.as_ref().is_none_or(TreeSync::is_synced) {
             self.shared.log.lock().journal.clear()?;
         }
         failpoint::pass("closed");

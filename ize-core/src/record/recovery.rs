@@ -5,10 +5,10 @@ use crate::journal::{Journal, Record};
 use crate::model::{BranchId, Entry, FileId, Landmark, OpCode, OpId, OpType, View};
 use crate::storage::{Batch, Direction, FileSystemStorage, OpQuery};
 
-use super::{ProcessorConfig, RecordError, Result, mark};
+use super::{ProcessorConfig, RecordError, Result, UnsyncedFiles, mark};
 
 /// Where recording goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Resume {
     /// The last operation.
     pub(super) op: OpId,
@@ -18,6 +18,8 @@ pub(super) struct Resume {
     pub(super) marked: bool,
     /// Operations that came from the journal.
     pub(super) replayed: u64,
+    /// What the journal tells of files since the tree was last synced.
+    pub(super) unsynced: UnsyncedFiles,
 }
 
 /// Commits to storage what only the journal holds.
@@ -35,12 +37,18 @@ pub(super) fn replay(
         config,
         batch: Batch::default(),
         batch_bytes: 0,
-        resume: Resume { op: head.op, file: head.file, marked, replayed: 0 },
+        resume: Resume { op: head.op, file: head.file, marked, replayed: 0, unsynced: UnsyncedFiles::default() },
     };
     for record in journal.replay() {
-        match record?.1 {
-            Record::Op(op) => replay.op(op)?,
+        let (seq, record) = record?;
+        match record {
+            Record::Op(op) => {
+                replay.resume.unsynced.note_op(seq, &op);
+                replay.op(op)?;
+            }
             Record::Mark { op, landmark } => replay.mark(op, landmark)?,
+            Record::Dirty { file } => replay.resume.unsynced.note_dirty(seq, file),
+            Record::Synced { through } => replay.resume.unsynced.synced(through),
         }
     }
     replay.commit()?;

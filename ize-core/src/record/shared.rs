@@ -10,9 +10,10 @@ use super::error::chain;
 use super::poison::Poison;
 use super::processor::Upkeep;
 use super::syncer::Syncer;
+use super::tree_sync::TreeSync;
 use super::{OpCodeQueue, RecordError, Result};
 use crate::journal::{Journal, JournalError, Seq};
-use crate::model::{Landmark, OpId};
+use crate::model::{FileId, Landmark, OpId};
 
 /// The end of the log. Whoever holds its lock decides what comes next.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub(super) struct Shared {
     pub(super) recorded: AtomicU64,
     /// In group mode.
     pub(super) syncer: Option<Syncer>,
+    /// Where the journal also stands for what a tree may lose.
+    pub(super) tree: Option<TreeSync>,
+    /// All records up to here are in storage.
+    pub(super) stored: Mutex<Seq>,
 }
 
 impl Shared {
@@ -89,6 +94,63 @@ impl Shared {
         });
     }
 
+    /// Removes the segments of the journal that nobody needs any more: storage holds what is in them, and so does the
+    /// tree's disk.
+    pub(super) fn trim(&self) {
+        // Held over it all: segments are removed in order.
+        let stored = self.stored.lock();
+        let synced = self.tree.as_ref().map_or(*stored, TreeSync::synced);
+        let mut trimmed = self.log.lock().journal.trimmable(synced.min(*stored));
+        if trimmed.is_empty() {
+            return;
+        }
+        // Removing files may take a while: not under the log's lock.
+        if let Err(error) = trimmed.remove() {
+            tracing::warn!(error = %chain(&error), "trimming the journal");
+        }
+        self.log.lock().journal.finish_trim(&trimmed);
+    }
+
+    /// Makes it durable that a file may change before an operation tells of it.
+    pub(super) fn note_dirty(&self, file: FileId) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let seq = {
+            let mut log = self.log()?;
+            let next = log.recorded.next();
+            let seq = match log.journal.append_dirty(file, next) {
+                Ok(seq) => seq,
+                Err(JournalError::Full) => return Err(RecordError::Full),
+                Err(error) => {
+                    drop(log);
+                    return Err(self.fail("a file could not be noted in the journal", &error));
+                }
+            };
+            tree.recorded(seq, 0);
+            seq
+        };
+        self.sync_through(seq)
+    }
+
+    /// Notes that the tree was synced after `through` had been recorded.
+    pub(super) fn tree_was_synced(&self, through: Seq) -> Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        {
+            let mut log = self.log()?;
+            let next = log.recorded.next();
+            match log.journal.append_synced(through, next) {
+                // Without the note more is looked at after a power cut, and that is all.
+                Ok(_) | Err(JournalError::Full) => {}
+                Err(error) => {
+                    drop(log);
+                    return Err(self.fail("the journal could not be written", &error));
+                }
+            }
+        }
+        tree.finish(through);
+        self.trim();
+        Ok(())
+    }
+
     pub(super) fn fail(&self, what: &str, error: &JournalError) -> RecordError {
         self.poison.set(format!("{what}: {}", chain(error)));
         self.queue.wake();
@@ -101,15 +163,11 @@ pub(super) struct Caretaker(pub(super) Arc<Shared>);
 
 impl Upkeep for Caretaker {
     fn committed(&self, through: Seq) {
-        let mut trimmed = self.0.log.lock().journal.trimmable(through);
-        if trimmed.is_empty() {
-            return;
+        {
+            let mut stored = self.0.stored.lock();
+            *stored = through.max(*stored);
         }
-        // Removing files may take a while: not under the lock.
-        if let Err(error) = trimmed.remove() {
-            tracing::warn!(error = %chain(&error), "trimming the journal");
-        }
-        self.0.log.lock().journal.finish_trim(&trimmed);
+        self.0.trim();
     }
 
     fn idle(&self, op: OpId) {

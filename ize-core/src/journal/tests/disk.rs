@@ -43,12 +43,12 @@ pub(crate) struct MemoryMedium {
     segments: Arc<Mutex<BTreeMap<u64, Content>>>,
     faults: Arc<Mutex<Faults>>,
     syncs: Arc<Mutex<u64>>,
-    same_boot: bool,
+    same_session: bool,
 }
 
 impl MemoryMedium {
     pub(crate) fn new() -> Self {
-        Self { segments: Arc::default(), faults: Arc::default(), syncs: Arc::default(), same_boot: true }
+        Self { segments: Arc::default(), faults: Arc::default(), syncs: Arc::default(), same_session: true }
     }
 
     /// Makes a medium of segments.
@@ -61,7 +61,7 @@ impl MemoryMedium {
 
     /// The same disk, as the system finds it after it was restarted.
     pub(crate) fn after_power_cut(self) -> Self {
-        Self { same_boot: false, ..self }
+        Self { same_session: false, ..self }
     }
 
     pub(crate) fn contents(&self) -> BTreeMap<u64, Vec<u8>> {
@@ -121,8 +121,8 @@ impl Medium for MemoryMedium {
         self.change()
     }
 
-    fn same_boot(&self) -> bool {
-        self.same_boot
+    fn same_session(&self) -> bool {
+        self.same_session
     }
 }
 

@@ -37,11 +37,11 @@ fn segments_are_set_aside_and_found_again_between_other_files() {
 #[test]
 fn the_boot_id_tells_a_killed_process_from_a_restarted_system() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(!FsMedium::open(dir.path()).unwrap().same_boot());
-    assert!(FsMedium::open(dir.path()).unwrap().same_boot());
+    assert!(!FsMedium::open(dir.path()).unwrap().same_session());
+    assert!(FsMedium::open(dir.path()).unwrap().same_session());
     fs::write(dir.path().join("lock"), "01234567-89ab-cdef-0123-456789abcdef\n").unwrap();
-    assert!(!FsMedium::open(dir.path()).unwrap().same_boot());
-    assert!(FsMedium::open(dir.path()).unwrap().same_boot());
+    assert!(!FsMedium::open(dir.path()).unwrap().same_session());
+    assert!(FsMedium::open(dir.path()).unwrap().same_session());
 }
 
 #[test]

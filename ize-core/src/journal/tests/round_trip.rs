@@ -36,6 +36,8 @@ fn any_op() -> impl Strategy<Value = OpCode> {
 enum Step {
     Op(Box<OpCode>),
     Mark,
+    Dirty(FileId),
+    Synced(Seq),
     Reopen,
 }
 
@@ -43,6 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => any_op().prop_map(|op| Step::Op(Box::new(op))),
         2 => Just(Step::Mark),
+        1 => any::<u64>().prop_map(|file| Step::Dirty(FileId::new(file))),
+        1 => any::<u64>().prop_map(|seq| Step::Synced(Seq::new(seq))),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..40)
@@ -70,6 +74,14 @@ proptest! {
                     let op = OpId::new(id - 1);
                     journal.append_mark(op, Landmark::Idle).unwrap();
                     appended.push(Record::Mark { op, landmark: Landmark::Idle });
+                }
+                Step::Dirty(file) => {
+                    journal.append_dirty(file, OpId::new(id)).unwrap();
+                    appended.push(Record::Dirty { file });
+                }
+                Step::Synced(through) => {
+                    journal.append_synced(through, OpId::new(id)).unwrap();
+                    appended.push(Record::Synced { through });
                 }
                 Step::Reopen => journal = open(&medium).unwrap(),
             }

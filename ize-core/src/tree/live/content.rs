@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::handles::OpenFile;
 use super::namespace::SMALL_OP_BYTES;
+use super::writeback::Epoch;
 use super::{Live, Node, recording};
 use crate::model::{Actor, FileId, FileKind, FileMetadata, Landmark, OpData, OpId, OpType, RangeKind, Touched};
 use crate::record::{OpDraft, Reservation};
@@ -17,6 +18,8 @@ use crate::tree::{Allocation, Caller, Handle, OpenMode, Result};
 
 /// The most bytes that one recorded write carries; longer writes become several.
 pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
+/// No filesystem keeps less than this together.
+const PAGE_BYTES: u64 = 4096;
 
 pub(super) fn access_flags(mode: OpenMode) -> OFlags {
     match (mode.read, mode.write) {
@@ -60,7 +63,14 @@ impl Live {
         new_size: u64,
     ) -> Result<Option<OpId>> {
         let old_size = host::stat(fd)?.metadata.size;
+        // To cut within a page changes that page in place.
+        let in_place = new_size < old_size && !new_size.is_multiple_of(PAGE_BYTES);
+        let epoch = if in_place { self.announce(node)? } else { self.writeback.epoch() };
         rustix::fs::ftruncate(fd, new_size)?;
+        if new_size == 0 {
+            node.cover(*epoch);
+        }
+        drop(epoch);
         let change = |file| OpType::FileTruncate { file, old_size, new_size };
         self.record_content_change(reservation, node, fd, actor, OpData::None, change)
     }
@@ -138,18 +148,44 @@ impl Live {
         Ok(done)
     }
 
-    fn write_piece(&self, open: &OpenFile, offset: u64, data: &[u8]) -> Result<usize> {
+    fn write_piece(&self, open: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<usize> {
         let reservation = self.reserve_growth(SMALL_OP_BYTES + data.len() as u64)?;
         let _held = self.locks.change(&[open.node.lock_id()]);
         let offset = if open.mode.append { host::stat(&open.fd)?.metadata.size } else { offset };
+        let epoch = self.announce_from(open, offset)?;
         let (written, refusal) = host::write_all(&open.fd, offset, data);
+        drop(epoch);
         if let (0, Some(errno)) = (written, refusal) {
             return Err(errno.into());
         }
         let bytes = OpData::Inline(Bytes::copy_from_slice(&data[..written]));
         let change = |file| OpType::FileWrite { file, offset, size: written as u64 };
         self.record_through(reservation, open, bytes, change)?;
+        self.writeback.wrote(open, offset, written as u64);
         Ok(written)
+    }
+
+    /// Holds the epoch for a change of a file's content at an offset, announced if there is anything there to overwrite.
+    fn announce_from(&self, open: &OpenFile, offset: u64) -> Result<Epoch<'_>> {
+        let epoch = self.writeback.epoch();
+        if open.node.is_covered(*epoch) || offset >= host::stat(&open.fd)?.metadata.size {
+            return Ok(epoch);
+        }
+        drop(epoch);
+        self.announce(&open.node)
+    }
+
+    /// Holds the epoch for a change of a file's content in place, which was announced in it. See [`super::writeback`].
+    fn announce(&self, node: &Node) -> Result<Epoch<'_>> {
+        loop {
+            let epoch = self.writeback.epoch();
+            let Some(file) = node.history().filter(|_| !node.is_covered(*epoch)) else { return Ok(epoch) };
+            let number = *epoch;
+            // It waits for the disk; the epoch may end meanwhile.
+            drop(epoch);
+            self.recorder.note_dirty(file).map_err(recording)?;
+            node.cover(number);
+        }
     }
 
     /// Makes the last write through a handle a landmark, and tells whether there was one since the last time.
@@ -179,7 +215,12 @@ impl Live {
             }
         };
         let _held = self.locks.change(&[open.node.lock_id()]);
+        let epoch = match kind {
+            RangeKind::Allocate => self.writeback.epoch(),
+            RangeKind::Punch | RangeKind::Zero => self.announce_from(&open, offset)?,
+        };
         rustix::fs::fallocate(&open.fd, flags, offset, len)?;
+        drop(epoch);
         let change = |file| OpType::Range { file, kind, offset, size: len };
         self.record_through(reservation, &open, OpData::None, change)
     }
@@ -189,14 +230,18 @@ impl Live {
         let target = self.handles.file(to.0)?;
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
         let _held = self.locks.change(&[source.node.lock_id(), target.node.lock_id()]);
+        let epoch = self.announce_from(&target, to.1)?;
         let (mut source_offset, mut offset) = (from.1, to.1);
         let asked = usize::try_from(len).unwrap_or(usize::MAX);
         let copied =
             rustix::fs::copy_file_range(&source.fd, Some(&mut source_offset), &target.fd, Some(&mut offset), asked)?;
+        // Before anything that may have to wait for the end of the epoch.
+        drop(epoch);
         if copied == 0 {
             return Ok(0);
         }
         let size = copied as u64;
+        self.writeback.wrote(&target, to.1, size);
         match self.recorded_source(&source)? {
             Some(source) => {
                 let change = |file| OpType::CopyRange { file, offset: to.1, source, source_offset: from.1, size };

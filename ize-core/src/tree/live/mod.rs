@@ -21,6 +21,7 @@ mod reconcile;
 mod record_tree;
 mod room;
 mod rules;
+mod writeback;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -36,6 +37,7 @@ use self::handles::Handles;
 use self::locks::Locks;
 use self::nodes::{NewEntry, Node, Nodes};
 use self::room::Room;
+use self::writeback::{Writeback, WritebackThread};
 use super::host::{self, HostStat};
 use super::{
     Allocation, Caller, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space,
@@ -107,6 +109,8 @@ pub struct Live {
     own_new_files: bool,
     sync_working: bool,
     device: u64,
+    writeback: Arc<Writeback>,
+    _writeback_thread: Option<WritebackThread>,
     invalidator: RwLock<Option<Box<dyn Invalidator>>>,
 }
 
@@ -142,6 +146,10 @@ impl Live {
             return Err(Errno::NOTDIR.into());
         }
         let for_room = rustix::io::fcntl_dupfd_cloexec(&working, 0)?;
+        let for_sync = host::reopen_directory(&working)?;
+        let writeback = Arc::new(Writeback::new(Arc::clone(&recorder), for_sync));
+        let writes = !options.read_only && recorder.guards_tree();
+        let thread = if writes { Some(WritebackThread::start(&writeback)?) } else { None };
         Ok(Self {
             nodes: Nodes::new(working, root.id, options.descriptors_max),
             locks: Locks::new(),
@@ -155,6 +163,8 @@ impl Live {
             own_new_files: options.own_new_files,
             sync_working: options.sync_working,
             device: root.id.device,
+            writeback,
+            _writeback_thread: thread,
             invalidator: RwLock::default(),
             recorder,
         })
@@ -163,6 +173,15 @@ impl Live {
     /// Returns the recorder that changes go to.
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
+    }
+
+    /// Makes all changes that were recorded until now durable in `working/` itself. Does nothing where the recorder does
+    /// not guard a tree ([`crate::record::RecorderOptions::guards_tree`]).
+    ///
+    /// # Errors
+    /// If the host could not write them; the recorder is poisoned then.
+    pub fn sync_working(&self) -> Result<()> {
+        Ok(self.writeback.sync()?)
     }
 
     /// Returns the ignore rules.

@@ -184,6 +184,8 @@ impl Live {
     ) -> Result<(Stat, Arc<Node>)> {
         let found = self.applied(host::stat(&fd))?;
         let is_dir = found.metadata.kind == FileKind::Directory;
+        // Before it is recorded: a sync that comes between leaves it uncovered.
+        let epoch = *self.writeback.epoch();
         let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
         if let (Some(file), Some(entry)) = (history, &place.entry) {
             let op_type = creation(file, entry.clone(), &found);
@@ -194,6 +196,7 @@ impl Live {
             self.bindings.set(entry, Some(file), op);
         }
         let node = self.enter_new(place, history, &found, fd);
+        node.cover(epoch);
         Ok((self.stat_of(&node, &found), node))
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Node {
     /// How history calls it: nearly always like `id`, but a file may enter or leave history while it is in use (a rename
     /// from or to an ignored name). 0 while history does not know it.
     history: AtomicU64,
+    /// The last epoch in which a change in place needs no announcement any more; 0 for none. See [`super::writeback`].
+    covered: AtomicU64,
     state: Mutex<NodeState>,
 }
 
@@ -40,6 +42,16 @@ impl Node {
             0 => None,
             id => Some(FileId::new(id)),
         }
+    }
+
+    /// Tells whether the file's content may change in place in an epoch without being announced.
+    pub(super) fn is_covered(&self, epoch: u64) -> bool {
+        self.covered.load(Ordering::Acquire) == epoch
+    }
+
+    /// Notes that it may.
+    pub(super) fn cover(&self, epoch: u64) {
+        self.covered.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Returns the id whose lock guards this file.
@@ -121,6 +133,7 @@ impl Nodes {
             kind: FileKind::Directory,
             host,
             history: AtomicU64::new(FileId::ROOT.get()),
+            covered: AtomicU64::new(0),
             state: Mutex::new(NodeState { fd: Some(Arc::new(root)), names: Vec::new() }),
         };
         let root = Slot { node: Arc::new(node), lookups: 1 };
@@ -264,6 +277,7 @@ fn new_node(id: FileId, entry: &NewEntry<'_>) -> Arc<Node> {
         kind: entry.kind,
         host: entry.host,
         history: AtomicU64::new(entry.history.map_or(0, FileId::get)),
+        covered: AtomicU64::new(0),
         state: Mutex::default(),
     })
 }

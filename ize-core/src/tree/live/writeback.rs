@@ -1,0 +1,142 @@
+//! How what was changed in `working/` gets onto its disk, in the background and without stalling the journal.
+//!
+//! The journal keeps everything since `working/` was last synced as a whole. What lies between two syncs is an *epoch*. In
+//! each of them a file's first change in place is announced in the journal before it happens ([`Recorder::note_dirty`]):
+//! the host may write the change to disk before the journal's record of it, and after a power cut neither the file's size
+//! nor its times would tell (ext4 writes data before the inode). A file that came into being in this epoch, or was
+//! emptied in it, needs no such note: there the host's own journal tells.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rustix::fs::Advice;
+use rustix::io::Errno;
+
+use super::handles::OpenFile;
+use crate::model::FileId;
+use crate::record::{Recorder, TreeSyncDue};
+
+/// How often the host is asked to begin writing what was changed.
+const TRICKLE: Duration = Duration::from_millis(500);
+/// So many files are told to the host at once; what is beyond waits for the sync.
+const WRITTEN_MAX: usize = 1024;
+
+/// An epoch; it does not end while this is held.
+pub(super) type Epoch<'a> = RwLockReadGuard<'a, u64>;
+
+/// Brings `working/` to its disk.
+pub(super) struct Writeback {
+    recorder: Arc<Recorder>,
+    working: OwnedFd,
+    epoch: RwLock<u64>,
+    /// One sync at a time.
+    syncing: Mutex<()>,
+    written: Mutex<HashMap<FileId, Written>>,
+}
+
+/// What was written to a file, and not told the host yet.
+struct Written {
+    open: Arc<OpenFile>,
+    start: u64,
+    end: u64,
+}
+
+impl Writeback {
+    pub(super) fn new(recorder: Arc<Recorder>, working: OwnedFd) -> Self {
+        Self { recorder, working, epoch: RwLock::new(1), syncing: Mutex::default(), written: Mutex::default() }
+    }
+
+    /// Begins a thread that syncs until the recorder is closed or [`Writeback`] is stopped.
+    pub(super) fn run(&self) {
+        loop {
+            match self.recorder.wait_for_tree_sync(TRICKLE) {
+                TreeSyncDue::Soon => self.trickle(),
+                TreeSyncDue::Now => {
+                    if let Err(errno) = self.sync() {
+                        tracing::error!(%errno, "working/ could not be synced, recording stops");
+                    }
+                }
+                TreeSyncDue::Never => return,
+            }
+        }
+    }
+
+    /// Holds the epoch that is now.
+    pub(super) fn epoch(&self) -> Epoch<'_> {
+        self.epoch.read()
+    }
+
+    /// Notes that a range of a file was written.
+    pub(super) fn wrote(&self, open: &Arc<OpenFile>, offset: u64, len: u64) {
+        let mut written = self.written.lock();
+        let end = offset + len;
+        if let Some(known) = written.get_mut(&open.node.id) {
+            (known.start, known.end) = (known.start.min(offset), known.end.max(end));
+        } else if written.len() < WRITTEN_MAX {
+            written.insert(open.node.id, Written { open: Arc::clone(open), start: offset, end });
+        }
+    }
+
+    /// Asks the host to begin writing, without waiting for it.
+    fn trickle(&self) {
+        let written = std::mem::take(&mut *self.written.lock());
+        for file in written.into_values() {
+            // Begins the writing of dirty pages, and drops clean ones, which the mount's own cache has anyway. Best effort.
+            let len = std::num::NonZeroU64::new(file.end - file.start);
+            let _ = rustix::fs::fadvise(&file.open.fd, file.start, len, Advice::DontNeed);
+        }
+    }
+
+    /// Makes everything that was recorded until now durable in `working/`, and lets the journal forget it. A failure
+    /// poisons the recorder: what the host could not write it may have dropped.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        let _syncing = self.syncing.lock();
+        if self.recorder.is_tree_synced() {
+            return Ok(());
+        }
+        self.trickle();
+        let through = {
+            // Nobody is between a look at the epoch and a change: what was changed before is synced with its inode, and what
+            // is changed afterwards was announced in the new epoch.
+            let mut epoch = self.epoch.write();
+            *epoch += 1;
+            self.recorder.begin_tree_sync()
+        };
+        if let Err(errno) = rustix::fs::syncfs(&self.working) {
+            self.recorder.poison(format!("working/ could not be synced: {errno}"));
+            return Err(errno);
+        }
+        if let Err(error) = self.recorder.finish_tree_sync(through) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the journal was not trimmed");
+        }
+        Ok(())
+    }
+}
+
+/// The thread of a [`Writeback`]; it ends when this is dropped.
+pub(super) struct WritebackThread {
+    writeback: Arc<Writeback>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl WritebackThread {
+    pub(super) fn start(writeback: &Arc<Writeback>) -> Result<Self, Errno> {
+        let working = Arc::clone(writeback);
+        let thread = std::thread::Builder::new().name("ize-writeback".to_owned()).spawn(move || working.run());
+        let thread = thread.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
+        Ok(Self { writeback: Arc::clone(writeback), thread: Some(thread) })
+    }
+}
+
+impl Drop for WritebackThread {
+    fn drop(&mut self) {
+        self.writeback.recorder.end_tree_syncs();
+        if let Some(thread) = self.thread.take() {
+            // A panic there ends nothing but the syncs; the journal keeps what they would have covered.
+            let _ = thread.join();
+        }
+    }
+}
