@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use error::JournalError;
 pub use medium::{FsMedium, Medium, MediumFile};
-pub use record::{Record, Seq};
+pub use record::{Record, Seq, TreeSyncPoint};
 pub use recovery::RecoveryReport;
 pub use replay::Replay;
 
@@ -269,11 +269,11 @@ impl Journal {
         self.append(next_op, &[])
     }
 
-    /// Appends the note that the tree was synced after the record `through` had been applied to it.
+    /// Appends the note that the tree was synced. `next_op` is the next operation's id.
     ///
     /// # Errors
     /// As [`Journal::append_op`].
-    pub fn append_synced(&mut self, through: Seq, next_op: OpId) -> Result<Seq> {
+    pub fn append_synced(&mut self, through: TreeSyncPoint, next_op: OpId) -> Result<Seq> {
         self.check()?;
         self.encoder.synced(through)?;
         self.append(next_op, &[])

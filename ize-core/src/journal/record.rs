@@ -62,11 +62,17 @@ pub enum Record {
         /// The file.
         file: FileId,
     },
-    /// What the records up to here did to the tree was synced there.
-    Synced {
-        /// The last of them.
-        through: Seq,
-    },
+    /// The tree was synced.
+    Synced(TreeSyncPoint),
+}
+
+/// How far the tree was synced: all that these records and operations did to it is durable there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeSyncPoint {
+    /// The last record.
+    pub seq: Seq,
+    /// The last operation.
+    pub op: OpId,
 }
 
 /// Bytes of a record's header.
@@ -181,10 +187,10 @@ impl Encoder {
     }
 
     /// Takes the note that the tree was synced.
-    pub(super) fn synced(&mut self, through: Seq) -> Result<(), JournalError> {
+    pub(super) fn synced(&mut self, through: TreeSyncPoint) -> Result<(), JournalError> {
         self.kind = KIND_SYNCED;
         self.flags = 0;
-        self.payload(&through.get())
+        self.payload(&(through.seq.get(), through.op))
     }
 
     fn payload(&mut self, payload: &impl Serialize) -> Result<(), JournalError> {
@@ -299,7 +305,7 @@ impl Frame {
             }
             KIND_SYNCED => {
                 let through = postcard::from_bytes(payload).map_err(|_| damaged("a note that cannot be decoded"));
-                return through.map(|through| Record::Synced { through: Seq(through) });
+                return through.map(|(seq, op)| Record::Synced(TreeSyncPoint { seq: Seq(seq), op }));
             }
             _ => {}
         }

@@ -27,7 +27,7 @@ pub use processor::{OpCodeProcessor, ProcessorConfig};
 pub use queue::{OpCodeQueue, QueueLimits};
 pub use recorder::{DurabilityMode, Recorder, RecorderOptions, RecorderStatus, Reservation};
 pub use stats::QueueStats;
-pub use tree_sync::{TreeSyncDue, UnsyncedFiles};
+pub use tree_sync::{TreeSyncDue, UnsyncedTree};
 
 /// A specialised `Result` for recording.
 pub type Result<T, E = RecordError> = std::result::Result<T, E>;

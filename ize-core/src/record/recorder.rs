@@ -13,10 +13,10 @@ use super::poison::Poison;
 use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
 use super::syncer::Syncer;
-use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedFiles};
+use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
 use crate::failpoint;
-use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq};
+use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq, TreeSyncPoint};
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
 use crate::storage::FileSystemStorage;
 
@@ -98,7 +98,7 @@ pub struct Recorder {
     next_file: AtomicU64,
     data_bytes_max: u64,
     recovery: RecoveryReport,
-    unsynced: Mutex<UnsyncedFiles>,
+    unsynced: UnsyncedTree,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -160,7 +160,7 @@ impl Recorder {
         if !options.guards_tree {
             journal.clear()?;
         }
-        let tree = options.guards_tree.then(|| TreeSync::new(journal.last_seq(), resume.unsynced.is_empty()));
+        let tree = options.guards_tree.then(|| TreeSync::new(journal.last_seq(), recovery.records == 0));
         let data_bytes_max = journal.data_bytes_max();
         let poison = Poison::default();
         let queue = OpCodeQueue::new(
@@ -203,7 +203,7 @@ impl Recorder {
             next_file: AtomicU64::new(resume.file.next().get()),
             data_bytes_max,
             recovery,
-            unsynced: Mutex::new(resume.unsynced),
+            unsynced: resume.unsynced,
             threads: Mutex::new(threads),
         })
     }
@@ -347,10 +347,11 @@ impl Recorder {
         self.shared.note_dirty(file)
     }
 
-    /// Returns the position up to which a sync of the tree that begins now makes the tree durable. After the sync it goes
-    /// to [`Recorder::finish_tree_sync`].
-    pub fn begin_tree_sync(&self) -> Seq {
-        self.shared.tree.as_ref().map_or(Seq::ZERO, TreeSync::begin)
+    /// Returns up to where a sync of the tree that begins now makes the tree durable. After the sync it goes to
+    /// [`Recorder::finish_tree_sync`].
+    pub fn begin_tree_sync(&self) -> TreeSyncPoint {
+        let op = self.recorded();
+        TreeSyncPoint { seq: self.shared.tree.as_ref().map_or(Seq::ZERO, TreeSync::begin), op }
     }
 
     /// Takes note that the tree was synced after [`Recorder::begin_tree_sync`] had answered `through`: the journal keeps
@@ -358,7 +359,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`RecordError::Poisoned`]; [`RecordError::Closed`].
-    pub fn finish_tree_sync(&self, through: Seq) -> Result<()> {
+    pub fn finish_tree_sync(&self, through: TreeSyncPoint) -> Result<()> {
         self.shared.tree_was_synced(through)
     }
 
@@ -383,9 +384,9 @@ impl Recorder {
         self.shared.tree.as_ref().is_none_or(TreeSync::is_synced)
     }
 
-    /// Takes what the journal told, when it was opened, of files that may not be as history says.
-    pub fn take_unsynced(&self) -> UnsyncedFiles {
-        std::mem::take(&mut *self.unsynced.lock())
+    /// Returns what the journal told of the tree when it was opened.
+    pub fn unsynced(&self) -> &UnsyncedTree {
+        &self.unsynced
     }
 
     /// Stops recording for good: a change was applied to the tree but could not be recorded. What was recorded is still

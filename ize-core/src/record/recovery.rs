@@ -5,7 +5,8 @@ use crate::journal::{Journal, Record};
 use crate::model::{BranchId, Entry, FileId, Landmark, OpCode, OpId, OpType, View};
 use crate::storage::{Batch, Direction, FileSystemStorage, OpQuery};
 
-use super::{ProcessorConfig, RecordError, Result, UnsyncedFiles, mark};
+use super::tree_sync::Unsynced;
+use super::{ProcessorConfig, RecordError, Result, UnsyncedTree, mark};
 
 /// Where recording goes on.
 #[derive(Clone, Debug)]
@@ -18,8 +19,8 @@ pub(super) struct Resume {
     pub(super) marked: bool,
     /// Operations that came from the journal.
     pub(super) replayed: u64,
-    /// What the journal tells of files since the tree was last synced.
-    pub(super) unsynced: UnsyncedFiles,
+    /// What the journal tells of the tree.
+    pub(super) unsynced: UnsyncedTree,
 }
 
 /// Commits to storage what only the journal holds.
@@ -37,21 +38,20 @@ pub(super) fn replay(
         config,
         batch: Batch::default(),
         batch_bytes: 0,
-        resume: Resume { op: head.op, file: head.file, marked, replayed: 0, unsynced: UnsyncedFiles::default() },
+        resume: Resume { op: head.op, file: head.file, marked, replayed: 0, unsynced: UnsyncedTree::default() },
     };
+    let mut unsynced = Unsynced::default();
     for record in journal.replay() {
         let (seq, record) = record?;
         match record {
-            Record::Op(op) => {
-                replay.resume.unsynced.note_op(seq, &op);
-                replay.op(op)?;
-            }
+            Record::Op(op) => replay.op(op)?,
             Record::Mark { op, landmark } => replay.mark(op, landmark)?,
-            Record::Dirty { file } => replay.resume.unsynced.note_dirty(seq, file),
-            Record::Synced { through } => replay.resume.unsynced.synced(through),
+            Record::Dirty { file } => unsynced.note_dirty(seq, file),
+            Record::Synced(through) => unsynced.note_synced(through),
         }
     }
     replay.commit()?;
+    replay.resume.unsynced = unsynced.finish();
     Ok(replay.resume)
 }
 

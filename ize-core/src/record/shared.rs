@@ -12,7 +12,7 @@ use super::processor::Upkeep;
 use super::syncer::Syncer;
 use super::tree_sync::TreeSync;
 use super::{OpCodeQueue, RecordError, Result};
-use crate::journal::{Journal, JournalError, Seq};
+use crate::journal::{Journal, JournalError, Seq, TreeSyncPoint};
 use crate::model::{FileId, Landmark, OpId};
 
 /// The end of the log. Whoever holds its lock decides what comes next.
@@ -131,8 +131,8 @@ impl Shared {
         self.sync_through(seq)
     }
 
-    /// Notes that the tree was synced after `through` had been recorded.
-    pub(super) fn tree_was_synced(&self, through: Seq) -> Result<()> {
+    /// Notes that the tree was synced.
+    pub(super) fn tree_was_synced(&self, through: TreeSyncPoint) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         {
             let mut log = self.log()?;
@@ -146,7 +146,7 @@ impl Shared {
                 }
             }
         }
-        tree.finish(through);
+        tree.finish(through.seq);
         self.trim();
         Ok(())
     }

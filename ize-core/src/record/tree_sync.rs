@@ -3,62 +3,48 @@
 //! The journal is what brings a tree back that lost unsynced changes in a power cut. So it keeps what was recorded since the
 //! tree was last synced, and whoever owns the tree ([`crate::tree::Live`]) syncs it now and then.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::journal::Seq;
-use crate::model::{FileId, OpCode, OpId};
+use crate::journal::{Seq, TreeSyncPoint};
+use crate::model::{FileId, OpId};
 
 /// After so many bytes in the journal the tree is synced.
 const BYTES_MAX: u64 = 256 << 20;
 /// After this long with something that is not synced the tree is synced.
 const AGE_MAX: Duration = Duration::from_secs(30);
 
-/// Files that the tree may hold in another state than history after a power cut: what the journal tells of them since the
-/// tree was last synced.
+/// What a journal told, when it was opened, of the tree that it guards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnsyncedFiles {
-    files: HashMap<FileId, Vec<(Seq, OpId)>>,
+pub struct UnsyncedTree {
+    /// The last operation that is known to be synced in the tree, if the journal tells.
+    pub synced: Option<OpId>,
+    /// Files whose content may have changed in place since then, whether or not an operation tells of it.
+    pub dirty: BTreeSet<FileId>,
 }
 
-impl UnsyncedFiles {
-    pub(super) fn note_op(&mut self, seq: Seq, op: &OpCode) {
-        self.files.entry(op.op_type.file()).or_default().push((seq, op.id));
-    }
+/// Collects an [`UnsyncedTree`] from the records of a journal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unsynced {
+    dirty: Vec<(Seq, FileId)>,
+    synced: Option<OpId>,
+}
 
+impl Unsynced {
     pub(super) fn note_dirty(&mut self, seq: Seq, file: FileId) {
-        self.files.entry(file).or_default().push((seq, OpId::ZERO));
+        self.dirty.push((seq, file));
     }
 
-    pub(super) fn synced(&mut self, through: Seq) {
-        self.files.retain(|_, notes| {
-            notes.retain(|(seq, _)| *seq > through);
-            !notes.is_empty()
-        });
+    pub(super) fn note_synced(&mut self, through: TreeSyncPoint) {
+        self.dirty.retain(|(seq, _)| *seq > through.seq);
+        self.synced = Some(through.op);
     }
 
-    /// Tells whether a file is among them.
-    pub fn contains(&self, file: FileId) -> bool {
-        self.files.contains_key(&file)
-    }
-
-    /// Returns the operations on a file since the tree was last synced, in order.
-    pub fn ops(&self, file: FileId) -> impl DoubleEndedIterator<Item = OpId> {
-        let notes = self.files.get(&file).map(Vec::as_slice).unwrap_or_default();
-        notes.iter().map(|(_, op)| *op).filter(|op| *op != OpId::ZERO)
-    }
-
-    /// Returns how many files there are.
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Tells whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+    pub(super) fn finish(self) -> UnsyncedTree {
+        UnsyncedTree { synced: self.synced, dirty: self.dirty.into_iter().map(|(_, file)| file).collect() }
     }
 }
 

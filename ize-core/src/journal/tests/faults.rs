@@ -61,7 +61,7 @@ fn whichever_call_fails_what_was_acknowledged_is_found_again() {
 fn op_id(record: &Record) -> Option<OpId> {
     match record {
         Record::Op(op) => Some(op.id),
-        Record::Mark { .. } | Record::Dirty { .. } | Record::Synced { .. } => None,
+        Record::Mark { .. } | Record::Dirty { .. } | Record::Synced(_) => None,
     }
 }
 

@@ -37,7 +37,7 @@ enum Step {
     Op(Box<OpCode>),
     Mark,
     Dirty(FileId),
-    Synced(Seq),
+    Synced(TreeSyncPoint),
     Reopen,
 }
 
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any_op().prop_map(|op| Step::Op(Box::new(op))),
         2 => Just(Step::Mark),
         1 => any::<u64>().prop_map(|file| Step::Dirty(FileId::new(file))),
-        1 => any::<u64>().prop_map(|seq| Step::Synced(Seq::new(seq))),
+        1 => any::<u64>().prop_map(|n| Step::Synced(TreeSyncPoint { seq: Seq::new(n), op: OpId::new(n / 2) })),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..40)
@@ -81,7 +81,7 @@ proptest! {
                 }
                 Step::Synced(through) => {
                     journal.append_synced(through, OpId::new(id)).unwrap();
-                    appended.push(Record::Synced { through });
+                    appended.push(Record::Synced(through));
                 }
                 Step::Reopen => journal = open(&medium).unwrap(),
             }
