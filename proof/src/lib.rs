@@ -13,6 +13,7 @@ mod folder;
 pub mod ize;
 pub mod kill;
 pub mod moments;
+pub mod power;
 pub mod programs;
 pub mod steps;
 pub mod workload;
