@@ -11,27 +11,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
-    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr,
+    ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use ize_core::failpoint;
 use ize_core::model::FileKind;
-use ize_core::tree::{Handle, NewNode, OpenMode, SeekFor, SetAttributes, Stat, Tree, TreeError};
+use ize_core::tree::{Handle, NewNode, OpenMode, SeekFor, SetAttributes, SyncScope, Then, Tree, TreeError};
 
-use crate::{caches, errno, wire};
-
-/// How long the kernel may remember attributes and names, present or absent. We own the tree, so nothing changes behind
-/// the kernel's back; a year is as good as for ever and far from the overflow of the kernel's clock ticks.
-const REMEMBER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// File ids are never reused, so no generation is needed to tell two files with one number apart.
-const GENERATION: Generation = Generation(0);
+use crate::answer::{
+    Failures, GENERATION, REMEMBER, answer_attributes, answer_empty, answer_entry, answer_value, answer_written,
+};
+use crate::{caches, wire};
 
 /// The largest write, and (by way of the kernel's `max_pages`) the largest read: 256 pages, the kernel's own limit.
 const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
@@ -53,13 +48,12 @@ thread_local! {
 /// Serves a [`Tree`] to the kernel.
 pub(crate) struct Adapter {
     tree: Arc<dyn Tree>,
-    /// Whether a failure to record or to read history has been logged already: programs repeat themselves.
-    failure_logged: AtomicBool,
+    failures: Failures,
 }
 
 impl Adapter {
     pub(crate) fn new(tree: Arc<dyn Tree>) -> Self {
-        Self { tree, failure_logged: AtomicBool::new(false) }
+        Self { tree, failures: Failures::default() }
     }
 
     /// Calls the tree and turns a refusal, or a panic, into an error number.
@@ -72,7 +66,7 @@ impl Adapter {
                 failpoint::pass("reply");
                 Ok(value)
             }
-            Ok(Err(error)) => Err(self.refused(what, &error)),
+            Ok(Err(error)) => Err(self.failures.errno(what, &error)),
             Err(_) => {
                 tracing::error!(what, "the tree panicked; the program that asked sees EIO");
                 Err(Errno::EIO)
@@ -80,13 +74,35 @@ impl Adapter {
         }
     }
 
-    fn refused(&self, what: &'static str, error: &TreeError) -> Errno {
-        let refusal = matches!(error, TreeError::Refused(_) | TreeError::NearlyFull);
-        if !refusal && !self.failure_logged.swap(true, Ordering::Relaxed) {
-            let error: &dyn std::error::Error = error;
-            tracing::error!(what, error, "a request failed; later failures of this mount are not logged");
+    /// Changes the tree, and answers once the change is as durable as the tree promises. That may be later, and from another
+    /// thread: this one is free again, so a change that waits for the disk holds up nothing else.
+    fn change<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&dyn Tree) -> Result<T, TreeError>,
+        answer: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        match self.call(what, change) {
+            Ok(value) => self.later(what, Tree::settle, move |outcome| answer(outcome.map(|()| value))),
+            Err(errno) => answer(Err(errno)),
         }
-        errno::of(error)
+    }
+
+    /// Leaves an answer with the tree. Where the tree forgets it, fuser answers `EIO`.
+    fn later(
+        &self,
+        what: &'static str,
+        leave: impl FnOnce(&dyn Tree, Then),
+        answer: impl FnOnce(Result<(), Errno>) + Send + 'static,
+    ) {
+        let failures = self.failures.clone();
+        let then = Box::new(move |outcome: Result<(), TreeError>| {
+            answer(outcome.map_err(|error| failures.errno(what, &error)));
+        });
+        let _ = self.call(what, |tree| {
+            leave(tree, then);
+            Ok(())
+        });
     }
 
     /// Gives lookup references back. There is no reply that could carry an error.
@@ -180,44 +196,6 @@ struct Listed {
     next: i64,
 }
 
-fn answer_entry(reply: ReplyEntry, result: Result<Stat, Errno>) {
-    match result {
-        Ok(stat) => reply.entry(&REMEMBER, &wire::attributes(&stat), GENERATION),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn answer_attributes(reply: ReplyAttr, result: Result<Stat, Errno>) {
-    match result {
-        Ok(stat) => reply.attr(&REMEMBER, &wire::attributes(&stat)),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn answer_empty(reply: ReplyEmpty, result: Result<(), Errno>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn answer_written(reply: ReplyWrite, result: Result<usize, Errno>) {
-    match result {
-        Ok(bytes) => reply.written(u32::try_from(bytes).unwrap_or(u32::MAX)),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// Answers with a value, or with its size if none was asked for (`size` 0).
-fn answer_value(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, Errno>) {
-    match result.map(|value| (u32::try_from(value.len()), value)) {
-        Ok((Ok(bytes), _)) if size == 0 => reply.size(bytes),
-        Ok((Ok(bytes), value)) if bytes <= size => reply.data(&value),
-        Ok(_) => reply.error(Errno::ERANGE),
-        Err(errno) => reply.error(errno),
-    }
-}
-
 /// Pages in the kernel's cache stay true when a file is opened again. A handle that cannot write has nothing to flush.
 fn open_flags(mode: OpenMode) -> FopenFlags {
     if mode.write { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH }
@@ -297,10 +275,10 @@ impl Filesystem for Adapter {
             atime: atime.map(wire::set_time),
             mtime: mtime.map(wire::set_time),
         };
-        let result = self.call("setattr", |tree| {
+        let change = |tree: &dyn Tree| {
             tree.set_attributes(wire::caller(request), wire::file(node), handle.map(open_handle), &attributes)
-        });
-        answer_attributes(reply, result);
+        };
+        self.change("setattr", change, |result| answer_attributes(reply, result));
     }
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
@@ -326,30 +304,32 @@ impl Filesystem for Adapter {
         };
         let node = NewNode { kind, mode: mode & wire::PERMISSION_BITS, rdev: wire::device_from_kernel(rdev) };
         let caller = wire::caller(request);
-        answer_entry(reply, self.call("mknod", |tree| tree.make_node(caller, wire::file(parent), name, node)));
+        let make = |tree: &dyn Tree| tree.make_node(caller, wire::file(parent), name, node);
+        self.change("mknod", make, |result| answer_entry(reply, result));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let result = self.call("mkdir", |tree| {
+        let make = |tree: &dyn Tree| {
             tree.make_directory(wire::caller(request), wire::file(parent), name, mode & wire::PERMISSION_BITS)
-        });
-        answer_entry(reply, result);
+        };
+        self.change("mkdir", make, |result| answer_entry(reply, result));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer_empty(reply, self.call("unlink", |tree| tree.unlink(wire::caller(request), wire::file(parent), name)));
+        let remove = |tree: &dyn Tree| tree.unlink(wire::caller(request), wire::file(parent), name);
+        self.change("unlink", remove, |result| answer_empty(reply, result));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let caller = wire::caller(request);
-        answer_empty(reply, self.call("rmdir", |tree| tree.remove_directory(caller, wire::file(parent), name)));
+        let remove = |tree: &dyn Tree| tree.remove_directory(wire::caller(request), wire::file(parent), name);
+        self.change("rmdir", remove, |result| answer_empty(reply, result));
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let result = self.call("symlink", |tree| {
+        let make = |tree: &dyn Tree| {
             tree.make_symlink(wire::caller(request), wire::file(parent), name, target.as_os_str().as_bytes())
-        });
-        answer_entry(reply, result);
+        };
+        self.change("symlink", make, |result| answer_entry(reply, result));
     }
 
     fn rename(
@@ -364,13 +344,14 @@ impl Filesystem for Adapter {
     ) {
         let Some(mode) = wire::rename_mode(flags) else { return reply.error(Errno::EINVAL) };
         let (from, to) = ((wire::file(parent), name), (wire::file(new_parent), new_name));
-        answer_empty(reply, self.call("rename", |tree| tree.rename(wire::caller(request), from, to, mode)));
+        let rename = |tree: &dyn Tree| tree.rename(wire::caller(request), from, to, mode);
+        self.change("rename", rename, |result| answer_empty(reply, result));
     }
 
     fn link(&self, request: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
-        let result = self
-            .call("link", |tree| tree.link(wire::caller(request), wire::file(node), wire::file(new_parent), new_name));
-        answer_entry(reply, result);
+        let link =
+            |tree: &dyn Tree| tree.link(wire::caller(request), wire::file(node), wire::file(new_parent), new_name);
+        self.change("link", link, |result| answer_entry(reply, result));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -392,16 +373,16 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let open = wire::open_mode(flags);
-        let result = self.call("create", |tree| {
+        let create = |tree: &dyn Tree| {
             tree.create(wire::caller(request), wire::file(parent), name, mode & wire::PERMISSION_BITS, open)
-        });
-        match result {
+        };
+        self.change("create", create, move |result| match result {
             Ok((stat, handle)) => {
                 let handle = FileHandle(handle.get());
                 reply.created(&REMEMBER, &wire::attributes(&stat), GENERATION, handle, open_flags(open));
             }
             Err(errno) => reply.error(errno),
-        }
+        });
     }
 
     fn read(
@@ -436,12 +417,24 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         _write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let caller = wire::caller(request);
-        answer_written(reply, self.call("write", |tree| tree.write(caller, open_handle(handle), offset, data)));
+        let (caller, handle) = (wire::caller(request), open_handle(handle));
+        let write = |tree: &dyn Tree| tree.write(caller, handle, offset, data);
+        // These are the flags of this one write: `RWF_DSYNC` is among them.
+        if !wire::open_mode(flags.0).sync {
+            return self.change("write", write, |result| answer_written(reply, result));
+        }
+        match self.call("write", write) {
+            Ok(bytes) => self.later(
+                "write",
+                |tree, then| tree.sync(handle, SyncScope::Write, then),
+                move |outcome| answer_written(reply, outcome.map(|()| bytes)),
+            ),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn flush(&self, _: &Request, _node: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
@@ -466,7 +459,9 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _: &Request, _node: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        answer_empty(reply, self.call("fsync", |tree| tree.sync(open_handle(handle), data_only)));
+        let scope = if data_only { SyncScope::Data } else { SyncScope::File };
+        let sync = |tree: &dyn Tree, then| tree.sync(open_handle(handle), scope, then);
+        self.later("fsync", sync, |outcome| answer_empty(reply, outcome));
     }
 
     fn opendir(&self, _: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -508,7 +503,8 @@ impl Filesystem for Adapter {
     }
 
     fn fsyncdir(&self, _: &Request, _node: INodeNo, handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        answer_empty(reply, self.call("fsyncdir", |tree| tree.sync_directory(open_handle(handle))));
+        let sync = |tree: &dyn Tree, then| tree.sync_directory(open_handle(handle), then);
+        self.later("fsyncdir", sync, |outcome| answer_empty(reply, outcome));
     }
 
     fn statfs(&self, _: &Request, _node: INodeNo, reply: ReplyStatfs) {
@@ -542,7 +538,8 @@ impl Filesystem for Adapter {
         }
         let Some(mode) = wire::xattr_mode(flags) else { return reply.error(Errno::EINVAL) };
         let caller = wire::caller(request);
-        answer_empty(reply, self.call("setxattr", |tree| tree.set_xattr(caller, wire::file(node), name, value, mode)));
+        let set = |tree: &dyn Tree| tree.set_xattr(caller, wire::file(node), name, value, mode);
+        self.change("setxattr", set, |result| answer_empty(reply, result));
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -555,7 +552,8 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let caller = wire::caller(request);
-        answer_empty(reply, self.call("removexattr", |tree| tree.remove_xattr(caller, wire::file(node), name)));
+        let remove = |tree: &dyn Tree| tree.remove_xattr(caller, wire::file(node), name);
+        self.change("removexattr", remove, |result| answer_empty(reply, result));
     }
 
     /// Never asked: the kernel checks permissions itself (`default_permissions`).
@@ -609,8 +607,8 @@ impl Filesystem for Adapter {
     ) {
         let Some(what) = wire::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
         let caller = wire::caller(request);
-        let result = self.call("fallocate", |tree| tree.allocate(caller, open_handle(handle), what, offset, length));
-        answer_empty(reply, result);
+        let allocate = |tree: &dyn Tree| tree.allocate(caller, open_handle(handle), what, offset, length);
+        self.change("fallocate", allocate, |result| answer_empty(reply, result));
     }
 
     fn lseek(&self, _: &Request, _node: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -643,8 +641,8 @@ impl Filesystem for Adapter {
     ) {
         let (from, to) = ((open_handle(handle), offset), (open_handle(to_handle), to_offset));
         let length = length.min(COPY_BYTES_MAX);
-        let result = self.call("copy_file_range", |tree| tree.copy_range(wire::caller(request), from, to, length));
-        answer_written(reply, result);
+        let copy = |tree: &dyn Tree| tree.copy_range(wire::caller(request), from, to, length);
+        self.change("copy_file_range", copy, |result| answer_written(reply, result));
     }
 }
 

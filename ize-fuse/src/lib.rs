@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod answer;
 mod caches;
 mod errno;
 mod mount;

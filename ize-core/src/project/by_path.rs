@@ -73,7 +73,7 @@ impl Project {
         let (folder, name) = self.place(path.as_ref())?;
         let made = self.live().make_directory(own_caller(), folder.file, name.as_os_str(), FOLDER_MODE)?;
         self.live().forget(made.file, 1);
-        Ok(())
+        self.acknowledge()
     }
 
     /// Makes a symlink.
@@ -84,7 +84,7 @@ impl Project {
         let (folder, name) = self.place(path.as_ref())?;
         let made = self.live().make_symlink(own_caller(), folder.file, name.as_os_str(), target.as_ref())?;
         self.live().forget(made.file, 1);
-        Ok(())
+        self.acknowledge()
     }
 
     /// Renames a file or folder; what is at the new path is replaced, as rename(2) does.
@@ -96,7 +96,8 @@ impl Project {
         let (new_folder, new) = self.place(to.as_ref())?;
         let from = (old_folder.file, old.as_os_str());
         let to = (new_folder.file, new.as_os_str());
-        Ok(self.live().rename(own_caller(), from, to, RenameMode::Replace)?)
+        self.live().rename(own_caller(), from, to, RenameMode::Replace)?;
+        self.acknowledge()
     }
 
     /// Removes a file, a symlink or an empty folder.
@@ -107,10 +108,11 @@ impl Project {
         let is_folder = self.metadata(path.as_ref())?.kind == crate::model::FileKind::Directory;
         let (folder, name) = self.place(path.as_ref())?;
         if is_folder {
-            Ok(self.live().remove_directory(own_caller(), folder.file, name.as_os_str())?)
+            self.live().remove_directory(own_caller(), folder.file, name.as_os_str())?;
         } else {
-            Ok(self.live().unlink(own_caller(), folder.file, name.as_os_str())?)
+            self.live().unlink(own_caller(), folder.file, name.as_os_str())?;
         }
+        self.acknowledge()
     }
 
     /// Returns the names in a folder, in order.
@@ -139,7 +141,13 @@ impl Project {
         self.live().release(handle);
         self.live().forget(stat.file, 1);
         written?;
-        Ok(flushed?)
+        flushed?;
+        self.acknowledge()
+    }
+
+    /// Waits until what was changed is as durable as the project's mode promises of a call that returned.
+    fn acknowledge(&self) -> Result<()> {
+        Ok(self.live().wait_settled()?)
     }
 
     /// Finds the folder in which a path's last name is, or is going to be.

@@ -12,7 +12,7 @@ use super::error::chain;
 use super::poison::Poison;
 use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
-use super::syncer::Syncer;
+use super::syncer::{self, Syncer};
 use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
 use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
 use crate::failpoint;
@@ -160,25 +160,26 @@ impl Recorder {
         if !options.guards_tree {
             journal.clear()?;
         }
-        let tree = options.guards_tree.then(|| TreeSync::new(journal.last_seq(), recovery.records == 0));
-        let data_bytes_max = journal.data_bytes_max();
+        let (data_bytes_max, last_seq) = (journal.data_bytes_max(), journal.last_seq());
+        let tree = options.guards_tree.then(|| TreeSync::new(last_seq, recovery.records == 0));
         let poison = Poison::default();
         let queue = OpCodeQueue::new(
             options.queue,
             options.processor.clone(),
             options.idle_gap,
             resume.op,
-            journal.last_seq(),
+            last_seq,
             poison.clone(),
         );
-        let stored = Mutex::new(journal.last_seq());
+        let stored = Mutex::new(last_seq);
         let shared = Arc::new(Shared {
             log: Mutex::new(Log { journal, recorded: resume.op, marked: resume.marked, closed: false }),
             queue: Arc::new(queue),
             poison,
-            syncing: Mutex::new(()),
             recorded: AtomicU64::new(resume.op.get()),
-            syncer: syncer(options.durability),
+            appended: AtomicU64::new(last_seq.get()),
+            synced: AtomicU64::new(last_seq.get()),
+            syncer: Syncer::new(options.durability),
             tree,
             stored,
         });
@@ -237,16 +238,19 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Poisoned`], now and ever after, if it could not be recorded; [`RecordError::Closed`].
     pub fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
-        let (id, seq) = self.append(reservation, draft)?;
-        match &self.shared.syncer {
-            _ if self.durability == DurabilityMode::Immediate => self.shared.sync_through(seq)?,
-            Some(syncer) => syncer.recorded(),
-            None => {}
+        let id = self.append(reservation, draft)?;
+        if self.durability == DurabilityMode::Immediate {
+            self.wait_settled()?;
         }
         Ok(id)
     }
 
-    fn append(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<(OpId, Seq)> {
+    /// As [`Recorder::record`], but never waits for the disk: for callers that hold locks, and acknowledge the operation
+    /// only from [`Recorder::settle`]. When this returns the operation survives a killed process.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub fn append(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         let mut log = self.shared.log()?;
         let op = draft.at(log.recorded.next(), self.branch, Timestamp::now());
         let seq = match log.journal.append_op(&op) {
@@ -264,12 +268,40 @@ impl Recorder {
         if let Some(tree) = &self.shared.tree {
             tree.recorded(seq, op.data.size());
         }
+        self.shared.appended.store(seq.get(), Ordering::Release);
         // Under the lock, so that the queue has the log's order.
         self.shared.queue.push(op, seq, reservation.bytes);
         drop(log);
         // Its room was given over to the queue.
         std::mem::forget(reservation);
-        Ok((id, seq))
+        self.shared.syncer.recorded();
+        Ok(id)
+    }
+
+    /// Calls back once every operation that was recorded so far is as durable as the [`DurabilityMode`] promises of one
+    /// that is acknowledged: in immediate mode after a sync, on the sync thread; in the others at once.
+    ///
+    /// The callback must be quick, and wait neither for a lock that is held while recording nor for another sync. It gets
+    /// the errors of [`Recorder::sync`].
+    pub fn settle(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
+        match self.durability {
+            DurabilityMode::Immediate => self.shared.on_durable(Box::new(then)),
+            DurabilityMode::GroupCommit { .. } | DurabilityMode::Relaxed => then(Ok(())),
+        }
+    }
+
+    /// Waits for what [`Recorder::settle`] calls back for.
+    ///
+    /// # Errors
+    /// As [`Recorder::sync`].
+    pub fn wait_settled(&self) -> Result<()> {
+        syncer::wait(|then| self.settle(then))
+    }
+
+    /// Calls back once every operation that was recorded so far is durable, in any mode: at once if it is already, else on
+    /// the sync thread. All who wait at one time share one sync. For the callback the rules of [`Recorder::settle`] hold.
+    pub fn on_durable(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
+        self.shared.on_durable(Box::new(then));
     }
 
     /// Makes a recorded operation a landmark; if it was merged with later ones before this call, the merged operation.
@@ -324,17 +356,14 @@ impl Recorder {
         self.shared.queue.wait_committed(op)
     }
 
-    /// Makes everything that was recorded durable, and returns the last operation that was. This is what `fsync` in a
-    /// mount means.
+    /// Makes every operation that was recorded durable, and returns the last one. This is what `fsync` in a mount means.
+    /// Waits; never to be called from a callback of [`Recorder::on_durable`].
     ///
     /// # Errors
     /// [`RecordError::Poisoned`], now and ever after, if the disk failed; [`RecordError::Closed`].
     pub fn sync(&self) -> Result<OpId> {
-        let (op, seq) = {
-            let log = self.shared.log()?;
-            (log.recorded, log.journal.last_seq())
-        };
-        self.shared.sync_through(seq)?;
+        let op = self.shared.log()?.recorded;
+        syncer::wait(|then| self.shared.on_durable(then))?;
         Ok(op)
     }
 
@@ -425,7 +454,8 @@ impl Recorder {
         self.branch
     }
 
-    /// Makes the last operation a landmark, commits everything, empties the journal and ends the worker. Dropping the
+    /// Makes the last operation a landmark, answers who waits for a sync, commits everything, empties the journal and ends
+    /// the threads. Dropping the
     /// recorder does the same. Whoever still changes the tree must be stopped before: a change whose room was reserved but
     /// that comes too late is answered [`RecordError::Closed`]. The journal stays locked until the recorder is dropped.
     ///
@@ -441,7 +471,7 @@ impl Recorder {
         };
         self.shared.log.lock().closed = true;
         self.shared.queue.close();
-        self.shared.syncer.iter().for_each(Syncer::close);
+        self.shared.syncer.close();
         for thread in self.threads.lock().drain(..) {
             // A panic of the worker was noted as poison.
             let _ = thread.join();
@@ -474,26 +504,15 @@ fn check_options(options: &RecorderOptions) -> Result<()> {
     Ok(())
 }
 
-fn syncer(durability: DurabilityMode) -> Option<Syncer> {
-    match durability {
-        DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
-            Some(Syncer::new(Duration::from_millis(max_delay_ms), max_pending_ops))
-        }
-        DurabilityMode::Immediate | DurabilityMode::Relaxed => None,
-    }
-}
-
 fn start_threads(shared: &Arc<Shared>, processor: OpCodeProcessor) -> Result<Vec<JoinHandle<()>>> {
     let mut threads = vec![spawn("ize-commit", move || processor.run())?];
-    if shared.syncer.is_some() {
-        let syncing = shared.clone();
-        match spawn("ize-sync", move || syncing.sync_in_groups()) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                // Else the worker would wait for work for ever.
-                shared.queue.close();
-                return Err(error);
-            }
+    let syncing = shared.clone();
+    match spawn("ize-sync", move || syncing.run_syncer()) {
+        Ok(thread) => threads.push(thread),
+        Err(error) => {
+            // Else the worker would wait for work for ever.
+            shared.queue.close();
+            return Err(error);
         }
     }
     Ok(threads)

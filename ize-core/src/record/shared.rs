@@ -2,14 +2,14 @@
 //! short.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::error::chain;
 use super::poison::Poison;
 use super::processor::Upkeep;
-use super::syncer::Syncer;
+use super::syncer::{self, Syncer, Then};
 use super::tree_sync::TreeSync;
 use super::{OpCodeQueue, RecordError, Result};
 use crate::journal::{Journal, JournalError, Seq, TreeSyncPoint};
@@ -30,11 +30,12 @@ pub(super) struct Shared {
     pub(super) log: Mutex<Log>,
     pub(super) queue: Arc<OpCodeQueue>,
     pub(super) poison: Poison,
-    /// Held by whoever syncs the journal; the others wait, and find themselves served.
-    pub(super) syncing: Mutex<()>,
     pub(super) recorded: AtomicU64,
-    /// In group mode.
-    pub(super) syncer: Option<Syncer>,
+    /// The journal's position of the last operation, or note of a file, that has to be durable.
+    pub(super) appended: AtomicU64,
+    /// The journal's position up to which everything is durable.
+    pub(super) synced: AtomicU64,
+    pub(super) syncer: Syncer,
     /// Where the journal also stands for what a tree may lose.
     pub(super) tree: Option<TreeSync>,
     /// All records up to here are in storage.
@@ -67,31 +68,47 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the journal durable up to a record. Whoever comes while another one syncs shares the next sync.
-    pub(super) fn sync_through(&self, seq: Seq) -> Result<()> {
-        let _syncing = self.syncing.lock();
+    /// Calls back once every operation that was recorded so far is durable: at once, or from the sync thread.
+    pub(super) fn on_durable(&self, then: Then) {
+        if let Err(error) = self.poison.check() {
+            return then(Err(error));
+        }
+        if self.synced.load(Ordering::Acquire) >= self.appended.load(Ordering::Acquire) {
+            return then(Ok(()));
+        }
+        if let Some(then) = self.syncer.push(then) {
+            then(Err(self.poison.check().err().unwrap_or(RecordError::Closed)));
+        }
+    }
+
+    /// Makes the journal durable. Only the sync thread does that.
+    fn sync(&self) -> Result<()> {
+        // A failed sync is never tried again.
+        self.poison.check()?;
         let point = {
             let log = self.log.lock();
-            if log.journal.synced() >= seq {
+            if log.journal.synced() >= log.journal.last_seq() {
                 return Ok(());
             }
             log.journal.sync_point()
         };
         let outcome = point.sync();
         let finished = self.log.lock().journal.finish_sync(&point, outcome);
-        finished.map_err(|error| self.fail("the journal could not be synced", &error))
+        finished.map_err(|error| self.fail("the journal could not be synced", &error))?;
+        self.synced.store(point.seq().get(), Ordering::Release);
+        Ok(())
     }
 
-    pub(super) fn sync_in_groups(&self) {
-        let Some(syncer) = &self.syncer else { return };
-        syncer.run(|| {
-            let seq = self.log.lock().journal.last_seq();
-            let outcome = self.sync_through(seq);
+    /// The sync thread, from start to end.
+    pub(super) fn run_syncer(&self) {
+        let sync = || {
+            let outcome = self.sync();
             if let Err(error) = &outcome {
                 tracing::error!(error = %chain(error), "recording stops");
             }
-            outcome.is_ok()
-        });
+            outcome
+        };
+        self.syncer.run(sync, || self.poison.error());
     }
 
     /// Removes the segments of the journal that nobody needs any more: storage holds what is in them, and so does the
@@ -114,7 +131,7 @@ impl Shared {
     /// Makes it durable that a file may change before an operation tells of it.
     pub(super) fn note_dirty(&self, file: FileId) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let seq = {
+        {
             let mut log = self.log()?;
             let next = log.recorded.next();
             let seq = match log.journal.append_dirty(file, next) {
@@ -126,9 +143,9 @@ impl Shared {
                 }
             };
             tree.recorded(seq, 0);
-            seq
-        };
-        self.sync_through(seq)
+            self.appended.store(seq.get(), Ordering::Release);
+        }
+        syncer::wait(|then| self.on_durable(then))
     }
 
     /// Notes that the tree was synced.

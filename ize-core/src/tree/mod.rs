@@ -31,6 +31,10 @@ pub use source::{HostSource, SnapshotSource, Source, SourceId, SourceNode};
 /// A specialised `Result` for calls on a tree.
 pub type Result<T, E = TreeError> = std::result::Result<T, E>;
 
+/// What is to happen once the disk has answered; an adapter sends its reply from here. It may run on another thread, must
+/// be quick, and must not call the tree.
+pub type Then = Box<dyn FnOnce(Result<()>) + Send>;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller {
@@ -175,6 +179,17 @@ pub struct OpenMode {
     pub direct: bool,
 }
 
+/// What a program asked to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncScope {
+    /// A file with all its metadata (`fsync(2)`).
+    File,
+    /// A file's content, and what is needed to read it (`fdatasync(2)`).
+    Data,
+    /// What was just written through a descriptor that waits for the disk (`O_SYNC`, `O_DSYNC`, `RWF_DSYNC`).
+    Write,
+}
+
 /// An entry that [`Tree::read_directory`] hands out.
 #[derive(Clone, Copy, Debug)]
 pub struct TreeEntry<'a> {
@@ -211,7 +226,8 @@ pub struct Space {
 
 /// A tree of files, in the terms of a kernel's requests.
 ///
-/// Every method may be called from several threads at once. Changes answer `EROFS` where the tree is read-only.
+/// Every method may be called from several threads at once. Changes answer `EROFS` where the tree is read-only. A change that
+/// was made is to be acknowledged only from [`Tree::settle`]; no method waits for the disk to sync.
 /// Permissions are the caller's concern (a mount leaves them to the kernel: `default_permissions`).
 pub trait Tree: Send + Sync + 'static {
     /// Finds an entry and takes a lookup reference on what it names.
@@ -329,11 +345,19 @@ pub trait Tree: Send + Sync + 'static {
     /// Closes a handle.
     fn release(&self, handle: Handle);
 
-    /// Makes everything that was acknowledged so far durable, in history; a landmark.
+    /// Calls back once the changes that were made before this call are as durable as the tree promises of a change that
+    /// is acknowledged. At once where there is nothing to wait for.
     ///
-    /// # Errors
-    /// `EIO` if it could not be.
-    fn sync(&self, handle: Handle, data_only: bool) -> Result<()>;
+    /// The callback gets `EIO` if they are not.
+    fn settle(&self, then: Then) {
+        then(Ok(()));
+    }
+
+    /// Makes everything that was changed so far durable, in history, and calls back; [`SyncScope::File`] and
+    /// [`SyncScope::Data`] are landmarks of the file.
+    ///
+    /// The callback gets `EIO` if it could not be made durable.
+    fn sync(&self, handle: Handle, scope: SyncScope, then: Then);
 
     /// Opens a folder for reading.
     ///
@@ -352,10 +376,7 @@ pub trait Tree: Send + Sync + 'static {
     fn release_directory(&self, handle: Handle);
 
     /// As [`Tree::sync`], for a folder.
-    ///
-    /// # Errors
-    /// `EIO` if it could not be.
-    fn sync_directory(&self, handle: Handle) -> Result<()>;
+    fn sync_directory(&self, handle: Handle, then: Then);
 
     /// Returns space and inodes.
     ///

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod compare;
+mod durable;
+mod gated;
 mod ignored;
 mod past;
 mod random;

@@ -259,8 +259,8 @@ impl Tree for Mirror {
         self.files.lock().remove(&handle.get());
     }
 
-    fn sync(&self, handle: Handle, _: bool) -> Result<()> {
-        self.open_file(handle).map(drop)
+    fn sync(&self, handle: Handle, _: SyncScope, then: Then) {
+        then(self.open_file(handle).map(drop));
     }
 
     fn open_directory(&self, node: FileId) -> Result<Handle> {
@@ -296,8 +296,8 @@ impl Tree for Mirror {
         self.listings.lock().remove(&handle.get());
     }
 
-    fn sync_directory(&self, _: Handle) -> Result<()> {
-        Ok(())
+    fn sync_directory(&self, _: Handle, then: Then) {
+        then(Ok(()));
     }
 
     fn space(&self) -> Result<Space> {

@@ -5,9 +5,10 @@
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ize_core::journal::{FsMedium, Medium};
 use ize_core::model::{BranchId, RelPath, View};
 use ize_core::record::{Recorder, RecorderOptions};
 use ize_core::storage::{FileSystemStorage, MemoryStorage};
@@ -24,14 +25,17 @@ pub(crate) struct TemporaryProject {
 
 impl TemporaryProject {
     pub(crate) fn new() -> Self {
+        Self::with(RecorderOptions::default(), |journal| Arc::new(FsMedium::open(journal).unwrap()))
+    }
+
+    pub(crate) fn with(options: RecorderOptions, medium: impl FnOnce(&Path) -> Arc<dyn Medium>) -> Self {
         let folder = TempDir::new().unwrap();
         let (working, journal) = (folder.path().join("working"), folder.path().join("journal"));
         fs::create_dir(&working).unwrap();
         fs::set_permissions(&working, fs::Permissions::from_mode(0o777)).unwrap();
         fs::create_dir(&journal).unwrap();
         let storage: Arc<dyn FileSystemStorage> = Arc::new(MemoryStorage::new());
-        let recorder =
-            Recorder::open(Arc::clone(&storage), &journal, BranchId::MAIN, RecorderOptions::default()).unwrap();
+        let recorder = Recorder::open_on(Arc::clone(&storage), medium(&journal), BranchId::MAIN, options).unwrap();
         let recorder = Arc::new(recorder);
         let mut options = LiveOptions::default();
         options.own_new_files = true;

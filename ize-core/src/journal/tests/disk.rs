@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::journal::{Medium, MediumFile};
 
@@ -35,6 +35,13 @@ impl Faults {
     }
 }
 
+/// Where syncs wait.
+#[derive(Debug, Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
+}
+
 type Content = Arc<Mutex<Vec<u8>>>;
 
 /// A [`Medium`] in memory.
@@ -43,12 +50,19 @@ pub(crate) struct MemoryMedium {
     segments: Arc<Mutex<BTreeMap<u64, Content>>>,
     faults: Arc<Mutex<Faults>>,
     syncs: Arc<Mutex<u64>>,
+    gate: Arc<Gate>,
     same_session: bool,
 }
 
 impl MemoryMedium {
     pub(crate) fn new() -> Self {
-        Self { segments: Arc::default(), faults: Arc::default(), syncs: Arc::default(), same_session: true }
+        Self {
+            segments: Arc::default(),
+            faults: Arc::default(),
+            syncs: Arc::default(),
+            gate: Arc::default(),
+            same_session: true,
+        }
     }
 
     /// Makes a medium of segments.
@@ -80,6 +94,16 @@ impl MemoryMedium {
 
     pub(crate) fn syncs(&self) -> u64 {
         *self.syncs.lock()
+    }
+
+    /// Lets no sync end until [`MemoryMedium::let_syncs_end`]. They are counted when they begin.
+    pub(crate) fn hold_syncs(&self) {
+        *self.gate.shut.lock() = true;
+    }
+
+    pub(crate) fn let_syncs_end(&self) {
+        *self.gate.shut.lock() = false;
+        self.gate.opened.notify_all();
     }
 
     fn change(&self) -> io::Result<()> {
@@ -168,6 +192,11 @@ impl MediumFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         *self.medium.syncs.lock() += 1;
+        let mut shut = self.medium.gate.shut.lock();
+        while *shut {
+            self.medium.gate.opened.wait(&mut shut);
+        }
+        drop(shut);
         self.medium.change()
     }
 }

@@ -142,9 +142,6 @@ impl Live {
                 Err(error) => return Err(error),
             }
         }
-        if open.mode.sync {
-            self.recorder.sync().map_err(recording)?;
-        }
         Ok(done)
     }
 

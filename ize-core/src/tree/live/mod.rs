@@ -2,7 +2,7 @@
 //!
 //! A change is carried out in four steps: room is reserved with the recorder (here a writer may have to wait); under the
 //! locks of all files that it touches, it is applied to `working/` and then recorded; the locks are released; the caller
-//! gets its answer. What the host refused is in neither place. Where recording fails after the host agreed, the recorder
+//! gets its answer, where the durability mode must sync first from the recorder's sync thread ([`Tree::settle`]). What the host refused is in neither place. Where recording fails after the host agreed, the recorder
 //! is poisoned: from then on changes answer `EIO`, reads go on, and the next open of the project finds what is there.
 //!
 //! Files that the ignore rules name work like any other, but nothing of them is recorded. Rules apply to *new* names: an
@@ -12,6 +12,7 @@ mod actors;
 mod attributes;
 mod bindings;
 mod content;
+mod durable;
 mod handles;
 mod locks;
 mod namespace;
@@ -33,6 +34,7 @@ use rustix::io::Errno;
 
 use self::actors::Actors;
 use self::bindings::Bindings;
+use self::durable::DiskThreads;
 use self::handles::Handles;
 use self::locks::Locks;
 use self::nodes::{NewEntry, Node, Nodes};
@@ -41,7 +43,7 @@ use self::writeback::{Writeback, WritebackThread};
 use super::host::{self, HostStat};
 use super::{
     Allocation, Caller, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space,
-    Stat, Tree, TreeEntry, TreeError, XattrMode,
+    Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
 };
 use crate::failpoint;
 use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
@@ -65,7 +67,7 @@ pub struct LiveOptions {
     pub ignore: IgnoreRules,
     /// Growing is refused (`ENOSPC`) while less than this is free where `working/` is, in bytes. Removing always works.
     pub floor_bytes: u64,
-    /// `fsync(2)` also syncs the file in `working/`, as people expect of a folder that was adopted where it is.
+    /// `fsync(2)` also syncs the file or folder in `working/`, as people expect of a folder that was adopted where it is.
     pub sync_working: bool,
     /// The most `O_PATH` descriptors to keep open for inodes in use, at least 64. By default half of what the process
     /// may open (`RLIMIT_NOFILE`), at most 16,384.
@@ -107,7 +109,8 @@ pub struct Live {
     ignore: RwLock<IgnoreRules>,
     read_only: bool,
     own_new_files: bool,
-    sync_working: bool,
+    /// Syncs files in `working/`, where `fsync(2)` is to do that.
+    disk: Option<DiskThreads>,
     device: u64,
     writeback: Arc<Writeback>,
     _writeback_thread: Option<WritebackThread>,
@@ -161,7 +164,7 @@ impl Live {
             ignore: RwLock::new(options.ignore),
             read_only: options.read_only,
             own_new_files: options.own_new_files,
-            sync_working: options.sync_working,
+            disk: options.sync_working.then(DiskThreads::default),
             device: root.id.device,
             writeback,
             _writeback_thread: thread,
@@ -233,10 +236,10 @@ impl Live {
         Ok(reservation)
     }
 
-    /// Records a change that was applied. An inode that has no name left is not recorded any more.
+    /// Records a change that was applied; whoever made it is answered from [`Tree::settle`]. An inode that has no name left is not recorded any more.
     fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         failpoint::pass("applied");
-        let op = self.recorder.record(reservation, draft).map_err(recording)?;
+        let op = self.recorder.append(reservation, draft).map_err(recording)?;
         failpoint::pass("recorded");
         Ok(op)
     }
@@ -437,13 +440,12 @@ impl Tree for Live {
         }
     }
 
-    fn sync(&self, handle: Handle, data_only: bool) -> Result<()> {
-        let open = self.handles.file(handle)?;
-        self.mark_written(&open, Landmark::Sync)?;
-        if self.sync_working {
-            if data_only { rustix::fs::fdatasync(&open.fd)? } else { rustix::fs::fsync(&open.fd)? }
-        }
-        self.recorder.sync().map(drop).map_err(recording)
+    fn settle(&self, then: Then) {
+        self.recorder.settle(|outcome| then(outcome.map_err(recording)));
+    }
+
+    fn sync(&self, handle: Handle, scope: SyncScope, then: Then) {
+        self.sync_file(handle, scope, then);
     }
 
     fn open_directory(&self, node: FileId) -> Result<Handle> {
@@ -460,9 +462,8 @@ impl Tree for Live {
         self.handles.remove_directory(handle);
     }
 
-    fn sync_directory(&self, handle: Handle) -> Result<()> {
-        self.handles.directory(handle)?;
-        self.recorder.sync().map(drop).map_err(recording)
+    fn sync_directory(&self, handle: Handle, then: Then) {
+        self.sync_folder(handle, then);
     }
 
     fn space(&self) -> Result<Space> {

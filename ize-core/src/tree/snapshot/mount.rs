@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use super::{PAGE, Snapshot};
 use crate::model::{FileId, FileKind, FileMetadata, Name};
 use crate::tree::{
-    Allocation, Caller, Handle, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space, Stat, Tree,
-    TreeEntry, XattrMode,
+    Allocation, Caller, Handle, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space, Stat, SyncScope,
+    Then, Tree, TreeEntry, XattrMode,
 };
 
 const BLOCK_SIZE: u32 = 4096;
@@ -212,8 +212,8 @@ impl Tree for Snapshot {
 
     fn release(&self, _: Handle) {}
 
-    fn sync(&self, _: Handle, _: bool) -> Result<()> {
-        Ok(())
+    fn sync(&self, _: Handle, _: SyncScope, then: Then) {
+        then(Ok(()));
     }
 
     fn open_directory(&self, node: FileId) -> Result<Handle> {
@@ -245,8 +245,8 @@ impl Tree for Snapshot {
         self.folders.open.lock().remove(&handle.get());
     }
 
-    fn sync_directory(&self, _: Handle) -> Result<()> {
-        Ok(())
+    fn sync_directory(&self, _: Handle, then: Then) {
+        then(Ok(()));
     }
 
     fn space(&self) -> Result<Space> {
