@@ -33,6 +33,7 @@ impl Bench {
         }
         self.journal.reserve(bytes).expect("there is room");
         self.journal.append_op(op).expect("it can be appended");
+        self.journal.release(bytes);
     }
 
     fn sync(&mut self) {

@@ -31,6 +31,9 @@ pub enum JournalError {
     /// There is no space for another segment.
     #[error("no space left for the journal")]
     Full,
+    /// The journal is as long as it may be. There is room again when what it holds is committed and trimmed.
+    #[error("the journal is as long as it may be")]
+    AtLimit,
     /// A record is larger than half a segment.
     #[error("a record of {bytes} bytes is larger than the largest of {bytes_max}")]
     TooLarge {

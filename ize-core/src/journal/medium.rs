@@ -45,6 +45,14 @@ pub trait Medium: Debug + Send + Sync {
     /// Tells whether the system has been running, with this filesystem mounted, all the time since the medium was last
     /// opened for writing. Then all that was ever written is there, synced or not.
     fn same_session(&self) -> bool;
+
+    /// Returns how much may still be written; `None` if the medium cannot tell.
+    ///
+    /// # Errors
+    /// Those of the folder.
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// One segment of a [`Medium`].
@@ -178,6 +186,11 @@ impl Medium for FsMedium {
 
     fn same_session(&self) -> bool {
         self.same_session
+    }
+
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let stat = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 }
 

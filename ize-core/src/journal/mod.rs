@@ -11,6 +11,8 @@
 
 mod error;
 mod medium;
+mod options;
+mod read_back;
 mod record;
 mod recovery;
 mod replay;
@@ -23,6 +25,8 @@ use std::sync::Arc;
 
 pub use error::JournalError;
 pub use medium::{FsMedium, Medium, MediumFile};
+pub use options::JournalOptions;
+pub(crate) use read_back::{Budget, Position, ReadBack, Sealed};
 pub use record::{Record, Seq, TreeSyncPoint};
 pub use recovery::RecoveryReport;
 pub use replay::Replay;
@@ -31,28 +35,13 @@ use crate::failpoint;
 use crate::model::{FileId, Landmark, OpCode, OpData, OpId};
 use record::{Encoder, Place, padded};
 use recovery::{Found, Recovered, recover};
-use segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
+use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// The version of the journal's format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// A specialised `Result` for calls on the journal.
 pub type Result<T, E = JournalError> = std::result::Result<T, E>;
-
-/// How a journal is laid out.
-#[derive(Clone, Debug)]
-pub struct JournalOptions {
-    /// Size of a segment, set aside at once. The largest record is half of it. Kept between 64 KiB and 256 MiB.
-    pub segment_bytes: u64,
-    /// Space that only records without data may use when the disk is full, so that files can still be removed and cut.
-    pub emergency_bytes: u64,
-}
-
-impl Default for JournalOptions {
-    fn default() -> Self {
-        Self { segment_bytes: 16 << 20, emergency_bytes: 256 << 10 }
-    }
-}
 
 /// Room that is kept in the segments for records that are about to come.
 #[derive(Debug, Default)]
@@ -73,7 +62,7 @@ struct Active {
 
 #[derive(Debug)]
 struct Closed {
-    number: u64,
+    header: SegmentHeader,
     file: Arc<dyn MediumFile>,
     bytes: u64,
     last_seq: Seq,
@@ -115,10 +104,7 @@ impl Journal {
     /// [`JournalError::Damaged`] if records are missing that should be there, [`JournalError::NewerFormat`], and those
     /// of the medium.
     pub fn open(medium: Arc<dyn Medium>, options: JournalOptions) -> Result<Self> {
-        let options = JournalOptions {
-            segment_bytes: options.segment_bytes.clamp(64 << 10, SEGMENT_BYTES_MAX),
-            emergency_bytes: options.emergency_bytes.min(options.segment_bytes / 8),
-        };
+        let options = options.bounded(&*medium);
         let recovered = recover(&*medium)?;
         failpoint::pass("journal-read");
         let mut journal = Self {
@@ -180,7 +166,7 @@ impl Journal {
     /// back with [`Journal::release`], when the record was appended or is not going to be.
     ///
     /// # Errors
-    /// [`JournalError::Full`], [`JournalError::TooLarge`], [`JournalError::Poisoned`].
+    /// [`JournalError::Full`], [`JournalError::AtLimit`], [`JournalError::TooLarge`], [`JournalError::Poisoned`].
     pub fn reserve(&mut self, data_bytes: u64) -> Result<()> {
         self.check()?;
         if data_bytes > self.data_bytes_max() {
@@ -189,9 +175,9 @@ impl Journal {
         let bytes = data_bytes + Self::OVERHEAD_BYTES;
         let largest = self.reserved.largest.max(bytes);
         while self.usable_bytes(largest) < self.reserved.bytes + bytes + self.options.emergency_bytes {
-            match self.add_spare() {
+            match self.add_spare_within(data_bytes == 0) {
                 Ok(()) => {}
-                Err(JournalError::Full)
+                Err(JournalError::Full | JournalError::AtLimit)
                     if data_bytes == 0 && self.usable_bytes(largest) >= self.reserved.bytes + bytes =>
                 {
                     break;
@@ -219,6 +205,15 @@ impl Journal {
         let free = self.active.as_ref().map_or(0, |active| active.bytes.saturating_sub(active.end));
         let spare = self.options.segment_bytes - SEGMENT_HEADER_BYTES as u64;
         free.saturating_sub(largest) + self.spares.len() as u64 * spare.saturating_sub(largest)
+    }
+
+    /// Adds a segment if the journal may become that long.
+    fn add_spare_within(&mut self, is_small: bool) -> Result<()> {
+        let beyond = if is_small { self.options.segment_bytes } else { 0 };
+        if self.bytes() + self.options.segment_bytes > self.bytes_max() + beyond {
+            return Err(JournalError::AtLimit);
+        }
+        self.add_spare()
     }
 
     fn add_spare(&mut self) -> Result<()> {
@@ -320,7 +315,7 @@ impl Journal {
             Active { header, file: spare.file, bytes: self.options.segment_bytes, end: SEGMENT_HEADER_BYTES as u64 };
         if let Some(full) = self.active.replace(active) {
             self.closed.push_back(Closed {
-                number: full.header.number,
+                header: full.header,
                 file: full.file,
                 bytes: full.bytes,
                 last_seq: self.next_seq.prev(),
@@ -368,14 +363,15 @@ impl Journal {
 
     /// Returns the segments all of whose records are at most `through`: nobody needs them any more.
     pub fn trimmable(&self, through: Seq) -> Trimmed {
-        let numbers = self.closed.iter().take_while(|closed| closed.last_seq <= through).map(|closed| closed.number);
+        let numbers =
+            self.closed.iter().take_while(|closed| closed.last_seq <= through).map(|closed| closed.header.number);
         Trimmed { medium: self.medium.clone(), numbers: numbers.collect(), removed: 0 }
     }
 
     /// Forgets the segments that [`Trimmed::remove`] has removed.
     pub fn finish_trim(&mut self, trimmed: &Trimmed) {
         let removed = &trimmed.numbers[..trimmed.removed];
-        self.closed.retain(|closed| !removed.contains(&closed.number));
+        self.closed.retain(|closed| !removed.contains(&closed.header.number));
     }
 
     /// Removes all segments: everything in them is committed. The next record begins a new one.
@@ -383,10 +379,29 @@ impl Journal {
     /// # Errors
     /// Those of the medium.
     pub fn clear(&mut self) -> Result<()> {
-        let mut numbers: Vec<u64> = self.closed.drain(..).map(|closed| closed.number).collect();
+        let mut numbers: Vec<u64> = self.closed.drain(..).map(|closed| closed.header.number).collect();
         numbers.extend(self.active.take().map(|active| active.header.number));
         numbers.extend(self.spares.drain(..).map(|spare| spare.number));
         Trimmed { medium: self.medium.clone(), numbers, removed: 0 }.remove()
+    }
+
+    /// Returns the most space that the segments take, but for records without data.
+    pub fn bytes_max(&self) -> u64 {
+        self.options.bytes_max.unwrap_or(JournalOptions::BYTES_MAX)
+    }
+
+    /// Returns where the next record will be, or at the beginning of a later segment.
+    pub(crate) fn end(&self) -> Position {
+        let (segment, offset) = self.active.as_ref().map_or((0, 0), |active| (active.header.number, active.end));
+        Position { segment, offset, seq: self.next_seq }
+    }
+
+    /// Returns the segments that hold what was appended from a position on: some of them, where there are many.
+    pub(crate) fn sealed_from(&self, from: Position) -> Sealed {
+        let closed = self.closed.iter().filter(|closed| closed.last_seq >= from.seq);
+        let closed = closed.map(|closed| (closed.header, closed.file.clone()));
+        let active = self.active.iter().map(|active| (active.header, active.file.clone()));
+        Sealed::new(closed.chain(active).take(Sealed::SEGMENTS_MAX).collect())
     }
 
     /// Returns how much space the segments take.
@@ -402,7 +417,7 @@ impl Journal {
 }
 
 fn closed(found: Found) -> Closed {
-    Closed { number: found.header.number, file: found.file, bytes: found.bytes, last_seq: found.last_seq }
+    Closed { header: found.header, file: found.file, bytes: found.bytes, last_seq: found.last_seq }
 }
 
 /// Makes what stands behind the last valid record zeros, so that it is never mistaken for something. Returns how many

@@ -238,6 +238,8 @@ pub(super) struct Frame {
     kind: u8,
     version: u8,
     flags: u16,
+    /// Where in the segment the bytes begin in which it was found.
+    base: u64,
     start: usize,
     data_start: usize,
     data_end: usize,
@@ -251,6 +253,17 @@ impl Frame {
     /// Reads the record at `offset` of a segment; `None` if there is no valid one, or its position is not `wanted`. Nothing
     /// is allocated, and no length is believed before it was compared with what is there.
     pub(super) fn read_if(segment: &[u8], salt: u64, offset: usize, wanted: impl FnOnce(Seq) -> bool) -> Option<Self> {
+        Self::read_within(segment, 0, salt, offset, wanted)
+    }
+
+    /// Like [`Frame::read_if`], in a part of a segment that begins at `base`; `offset` counts from there.
+    pub(super) fn read_within(
+        segment: &[u8],
+        base: u64,
+        salt: u64,
+        offset: usize,
+        wanted: impl FnOnce(Seq) -> bool,
+    ) -> Option<Self> {
         let (header, rest) = segment.get(offset..)?.split_first_chunk::<HEADER_BYTES>()?;
         let payload_bytes = usize::try_from(u32_at(header, 4)).ok()?;
         let data_bytes = usize::try_from(u32_at(header, 12)).ok()?;
@@ -259,7 +272,7 @@ impl Frame {
             return None;
         }
         let data_end = offset + HEADER_BYTES + payload_bytes;
-        let place = Place { salt, offset: offset as u64 };
+        let place = Place { salt, offset: base + offset as u64 };
         if crc32c::crc32c_append(place.crc(), &segment[offset + 4..data_end]) != u32_at(header, 0) {
             return None;
         }
@@ -267,12 +280,18 @@ impl Frame {
             kind: header[8],
             version: header[9],
             flags: u16::from_le_bytes([header[10], header[11]]),
+            base,
             start: offset,
             data_start: data_end - data_bytes,
             data_end,
             seq,
             synced: Seq(u64_at(header, 24)),
         })
+    }
+
+    /// Reads from a header, which was not checked, how long the record is: header, payload and data.
+    pub(super) fn claimed_bytes(header: &[u8; HEADER_BYTES]) -> u64 {
+        HEADER_BYTES as u64 + u64::from(u32_at(header, 4))
     }
 
     /// Returns where the record begins.
@@ -292,7 +311,7 @@ impl Frame {
             let found = u32::from(self.version).max(u32::from(RECORD_VERSION) + 1);
             return Err(JournalError::NewerFormat { found, supported: u32::from(RECORD_VERSION) });
         }
-        let damaged = |what| JournalError::Damaged { segment: number, offset: self.start as u64, what };
+        let damaged = |what| JournalError::Damaged { segment: number, offset: self.base + self.start as u64, what };
         let payload = &segment[self.start + HEADER_BYTES..self.data_start];
         match self.kind {
             KIND_MARK => {

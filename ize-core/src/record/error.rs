@@ -18,6 +18,9 @@ pub enum RecordError {
     /// The disk is full.
     #[error("no space left to record changes")]
     Full,
+    /// The journal is as long as it may be, and whoever asked did not want to wait for commits.
+    #[error("the queue of changes is full")]
+    QueueFull,
     /// An operation's data is larger than the recorder takes at once.
     #[error("data of {bytes} bytes cannot be recorded at once, at most {bytes_max}")]
     TooLarge {

@@ -2,7 +2,8 @@
 //!
 //! [`Recorder`] gives each operation its place in the log, writes it to the [`crate::journal`], and queues it; a worker
 //! ([`OpCodeProcessor`]) merges neighbours ([`OpCodeCoalescer`]) and commits the queue to storage in batches. Who records
-//! never waits for a commit, except when the queue ([`OpCodeQueue`]) is full.
+//! never waits for a commit: what does not fit into the queue ([`OpCodeQueue`]) is read back from the journal, and only when
+//! that is as long as it may be, it is waited for.
 
 mod coalescer;
 mod draft;

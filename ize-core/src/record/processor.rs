@@ -9,7 +9,7 @@ use super::mark;
 use super::poison::Poison;
 use super::queue::{OpCodeQueue, Taken, Work};
 use crate::failpoint;
-use crate::journal::Seq;
+use crate::journal::{Budget, JournalError, Position, ReadBack, Seq};
 use crate::model::{BranchId, OpId};
 use crate::storage::{Batch, FileSystemStorage, StorageError};
 
@@ -18,7 +18,7 @@ use crate::storage::{Batch, FileSystemStorage, StorageError};
 pub struct ProcessorConfig {
     /// How long an operation waits for others to be committed with. Nothing is looked at while nothing is recorded.
     pub poll_interval: Duration,
-    /// The most operations in a batch; at least one. A batch also ends before it exceeds 32 MiB of data.
+    /// The most operations in a batch; at least one. A batch also ends before it exceeds 8 MiB of data.
     pub max_batch_size: usize,
     /// Threads that prepare batches, at least one. The log has one order, so commits are made one after the other
     /// whatever is set here; this version prepares them on the committing thread, and more change nothing yet.
@@ -29,7 +29,7 @@ pub struct ProcessorConfig {
 }
 
 impl ProcessorConfig {
-    pub(super) const BATCH_BYTES_MAX: u64 = 32 << 20;
+    pub(super) const BATCH_BYTES_MAX: u64 = 8 << 20;
 
     /// Merges the operations of a batch, if that is wanted.
     pub(super) fn merge(&self, batch: Batch) -> Batch {
@@ -48,8 +48,10 @@ impl Default for ProcessorConfig {
     }
 }
 
-/// What the processor tells its owner.
-pub(super) trait Upkeep: Send {
+/// What the processor asks of its owner, and tells it.
+pub(super) trait Upkeep: Send + Sync {
+    /// Reads records back.
+    fn read_back(&self, from: Position, through: Seq, budget: Budget) -> Result<ReadBack, JournalError>;
     /// Everything up to this record is in storage.
     fn committed(&self, through: Seq);
     /// Nothing was recorded for a while after this operation.
@@ -112,6 +114,15 @@ impl OpCodeProcessor {
                     self.upkeep.committed(taken.through);
                     failpoint::pass("batch-done");
                 }
+                Work::ReadBack { from, through, budget } => match self.upkeep.read_back(from, through, budget) {
+                    Ok(back) => self.queue.refill(back),
+                    Err(error) => {
+                        let why = chain(&error);
+                        tracing::error!(%why, "the journal cannot be read back, recording stops");
+                        self.poison.set(why);
+                        return;
+                    }
+                },
                 Work::Idle(op) => self.upkeep.idle(op),
                 Work::Finished => return,
             }

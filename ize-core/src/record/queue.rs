@@ -1,8 +1,8 @@
-//! The queue between those who record and the one who commits: bounded in operations and bytes, in order, and it never
-//! drops anything. Who finds it full waits.
+//! The queue between those who record and the one who commits: in order, and it never drops anything.
 //!
-//! Room is taken before an operation is applied to the tree ([`OpCodeQueue::reserve`]) and given back when it was
-//! committed, so that what a batch in flight holds counts too.
+//! Memory is bounded in operations and bytes, what is being committed included. What does not fit stays in the journal
+//! only, from some position on ([`Spill`]), and is read back in order when there is room again. So nobody waits for the
+//! queue; only the journal's own limit holds writers up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::poison::Poison;
 use super::{ProcessorConfig, QueueStats, RecordError};
-use crate::journal::Seq;
+use crate::journal::{Budget, Position, ReadBack, Record, Seq};
 use crate::model::{Landmark, OpCode, OpId};
 use crate::storage::Batch;
 
-/// The bounds of the queue, those who reserved and the batch in flight included.
+/// What the queue holds in memory at most, the batches in flight included. More is read back from the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
     /// The most operations.
@@ -26,7 +26,7 @@ pub struct QueueLimits {
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { ops_max: 32 << 10, bytes_max: 64 << 20 }
+        Self { ops_max: 8 << 10, bytes_max: 16 << 20 }
     }
 }
 
@@ -43,6 +43,15 @@ pub(super) struct Taken {
 pub(super) enum Work {
     /// Commit this.
     Batch(Taken),
+    /// Read this back from the journal, for [`OpCodeQueue::refill`].
+    ReadBack {
+        /// Where to begin.
+        from: Position,
+        /// The last record that is certainly there.
+        through: Seq,
+        /// How much there is room for.
+        budget: Budget,
+    },
     /// Nothing was recorded for a while since this operation, which is no landmark yet.
     Idle(OpId),
     /// Nothing: the queue is closed and empty, or the recorder is poisoned by its storage.
@@ -55,16 +64,27 @@ struct Queued {
     seq: Seq,
 }
 
+/// What is in the journal only.
+#[derive(Clone, Copy, Debug)]
+struct Spill {
+    /// The first record of it. Everything behind is read from the journal, marks too.
+    next: Position,
+    ops: u64,
+    bytes: u64,
+    /// Somebody reads it back right now.
+    reading: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     ops: VecDeque<Queued>,
+    spill: Option<Spill>,
     /// For operations that are not in `ops` any more.
     marks: BTreeMap<OpId, Landmark>,
-    /// Taken room: reserved, queued and in flight.
-    room_ops: usize,
-    room_bytes: u64,
+    /// In memory: queued and in flight.
+    held_ops: usize,
+    held_bytes: u64,
     queued_bytes: u64,
-    in_flight_bytes: u64,
     recorded: OpId,
     committed: OpId,
     last_seq: Seq,
@@ -80,6 +100,30 @@ struct State {
     closing: bool,
     stopped: bool,
     stats: QueueStats,
+}
+
+impl QueueLimits {
+    /// Tells whether one more operation fits. What is larger than the whole queue fits when it is empty.
+    fn have_room(&self, state: &State, op: &OpCode) -> bool {
+        let fits = state.held_ops < self.ops_max && state.held_bytes.saturating_add(op.data.size()) <= self.bytes_max;
+        fits || state.held_ops == 0
+    }
+
+    /// Returns what is free, if at least half is.
+    fn free(&self, state: &State) -> Option<Budget> {
+        let ops = self.ops_max.saturating_sub(state.held_ops);
+        let bytes = self.bytes_max.saturating_sub(state.held_bytes);
+        (ops * 2 >= self.ops_max && bytes >= self.bytes_max / 2).then_some(Budget { ops, bytes })
+    }
+}
+
+/// See [`OpCodeQueue::urge`].
+pub(super) struct Urge<'a>(&'a OpCodeQueue);
+
+impl Drop for Urge<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().urgent -= 1;
+    }
 }
 
 /// The operations that are recorded but not committed yet.
@@ -119,33 +163,6 @@ impl OpCodeQueue {
         }
     }
 
-    /// Waits for room for one operation with `bytes` of data and takes it.
-    pub(super) fn reserve(&self, bytes: u64) -> Result<(), RecordError> {
-        let mut state = self.state.lock();
-        while !self.has_room(&state, bytes) {
-            self.poison.check()?;
-            if state.closing {
-                return Err(RecordError::Closed);
-            }
-            if state.storage_full {
-                return Err(RecordError::Full);
-            }
-            self.wait_for_progress(&mut state);
-        }
-        state.room_ops += 1;
-        state.room_bytes += bytes;
-        Ok(())
-    }
-
-    fn has_room(&self, state: &State, bytes: u64) -> bool {
-        // While storage is full, what brings no data may exceed the bound a little: it may be what makes space.
-        let grace = if state.storage_full && bytes == 0 { self.limits.ops_max / 8 } else { 0 };
-        let fits = state.room_ops < self.limits.ops_max + grace
-            && state.room_bytes.saturating_add(bytes) <= self.limits.bytes_max;
-        // Whatever is larger than the whole queue passes when it is empty.
-        fits || state.room_ops == 0
-    }
-
     fn wait_for_progress(&self, state: &mut MutexGuard<'_, State>) {
         state.urgent += 1;
         self.work.notify_one();
@@ -153,34 +170,59 @@ impl OpCodeQueue {
         state.urgent -= 1;
     }
 
-    /// Gives room back that was reserved and is not going to be used.
-    pub(super) fn release(&self, bytes: u64) {
-        let mut state = self.state.lock();
-        state.give_back(1, bytes);
-        drop(state);
-        self.progress.notify_all();
+    /// Asks for commits without delay as long as the answer lives: somebody waits for the journal to become shorter.
+    pub(super) fn urge(&self) -> Urge<'_> {
+        self.state.lock().urgent += 1;
+        self.work.notify_one();
+        Urge(self)
     }
 
-    /// Appends a journalled operation, for which `reserved` bytes of room were taken.
-    pub(super) fn push(&self, op: OpCode, seq: Seq, reserved: u64) {
-        let bytes = op.data.size();
+    /// Appends a journalled operation; its record is `seq`, at `place`.
+    pub(super) fn push(&self, op: OpCode, seq: Seq, place: Position) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        state.room_bytes = state.room_bytes.saturating_sub(reserved).saturating_add(bytes);
-        state.queued_bytes += bytes;
         state.recorded = op.id;
         state.last_seq = seq;
         state.idle_at = if op.landmark.is_none() { Some(now + self.idle_gap) } else { None };
-        state.ops.push_back(Queued { op, seq });
         state.stats.total_enqueued += 1;
-        state.stats.peak_size = state.stats.peak_size.max(state.ops.len() as u64);
         let first = state.waiting_since.is_none();
         state.waiting_since.get_or_insert(now);
+        if state.spill.is_none() && self.limits.have_room(&state, &op) {
+            state.hold(op, seq);
+        } else {
+            state.spill_over(&op, place);
+        }
         let full_batch = state.has_full_batch(&self.config);
         drop(state);
         if first || full_batch {
             self.work.notify_one();
         }
+    }
+
+    /// Takes what was read back from the journal.
+    pub(super) fn refill(&self, back: ReadBack) {
+        let mut state = self.state.lock();
+        for (seq, record) in back.records {
+            match record {
+                Record::Op(op) => {
+                    state.unspill(&op);
+                    state.hold(op, seq);
+                }
+                Record::Mark { op, landmark } => state.apply_mark(op, landmark),
+                // For recovery only.
+                Record::Dirty { .. } | Record::Synced(_) => {}
+            }
+        }
+        let last_seq = state.last_seq;
+        if let Some(spill) = &mut state.spill {
+            spill.next = back.next;
+            spill.reading = false;
+        }
+        // From here on everything goes through memory again.
+        state.spill.take_if(|spill| spill.next.seq > last_seq);
+        state.waiting_since.get_or_insert_with(Instant::now);
+        drop(state);
+        self.work.notify_all();
     }
 
     /// Makes an operation a landmark, in the queue or by the next batch.
@@ -191,16 +233,17 @@ impl OpCodeQueue {
         if op == state.recorded {
             state.idle_at = None;
         }
-        match state.queued_mut(op) {
-            Some(queued) => queued.landmark = queued.landmark.max(Some(landmark)),
-            None => {
-                let kept = state.marks.entry(op).or_insert(landmark);
-                *kept = landmark.max(*kept);
-                if state.waiting_since.is_none() {
-                    state.waiting_since = Some(Instant::now());
-                    self.work.notify_one();
-                }
+        if state.spill.is_some() {
+            // Is read back with what it is about, or behind it. What is still in memory better knows it in time.
+            if let Some(queued) = state.queued_mut(op) {
+                queued.landmark = queued.landmark.max(Some(landmark));
             }
+            return;
+        }
+        state.apply_mark(op, landmark);
+        if state.waiting_since.is_none() {
+            state.waiting_since = Some(Instant::now());
+            self.work.notify_one();
         }
     }
 
@@ -217,17 +260,8 @@ impl OpCodeQueue {
             if state.stopped {
                 return Work::Finished;
             }
-            let now = Instant::now();
-            if let Some(due) = state.batch_due(&self.config) {
-                if due <= now {
-                    return Work::Batch(state.take(&self.config));
-                }
-            } else if state.closing {
-                return Work::Finished;
-            }
-            if state.idle_at.is_some_and(|idle_at| idle_at <= now) {
-                state.idle_at = None;
-                return Work::Idle(state.recorded);
+            if let Some(work) = self.work_now(&mut state, Instant::now()) {
+                return work;
             }
             let wake_at = state.batch_due(&self.config).into_iter().chain(state.idle_at).min();
             match wake_at {
@@ -239,19 +273,44 @@ impl OpCodeQueue {
         }
     }
 
-    /// Takes note that a batch was committed.
+    fn work_now(&self, state: &mut State, now: Instant) -> Option<Work> {
+        if let Some(work) = self.read_back(state) {
+            return Some(work);
+        }
+        match state.batch_due(&self.config) {
+            Some(due) if due <= now => return Some(Work::Batch(state.take(&self.config))),
+            None if state.closing && state.spill.is_none() => return Some(Work::Finished),
+            Some(_) | None => {}
+        }
+        state.idle_at.take_if(|idle_at| *idle_at <= now).map(|_| Work::Idle(state.recorded))
+    }
+
+    /// Begins to read back what is in the journal only, when half of the memory is free.
+    fn read_back(&self, state: &mut State) -> Option<Work> {
+        let budget = self.limits.free(state)?;
+        let through = state.last_seq;
+        let spill = state.spill.as_mut().filter(|spill| !spill.reading)?;
+        spill.reading = true;
+        Some(Work::ReadBack { from: spill.next, through, budget })
+    }
+
+    /// Takes note that a batch was committed. Batches are committed in the order in which they were taken.
     pub(super) fn settle(&self, taken: &Taken, busy: Duration) {
         let mut state = self.state.lock();
-        state.give_back(taken.ops, taken.bytes);
+        state.held_ops -= taken.ops;
+        state.held_bytes -= taken.bytes;
         if let Some(last) = taken.batch.ops.last() {
             state.committed = last.last_id;
         }
-        state.in_flight_bytes = 0;
         state.committed_seq = taken.through;
         state.storage_full = false;
         state.stats.settle(taken.ops as u64, taken.bytes, busy);
+        let is_spilled = state.spill.is_some();
         drop(state);
         self.progress.notify_all();
+        if is_spilled {
+            self.work.notify_all();
+        }
     }
 
     /// Storage is full: whoever wants room is told instead of waiting. Waits a while, or until the queue is closed.
@@ -293,6 +352,11 @@ impl OpCodeQueue {
         self.state.lock().closing
     }
 
+    /// Tells whether the last commit failed for want of space.
+    pub(super) fn is_storage_full(&self) -> bool {
+        self.state.lock().storage_full
+    }
+
     /// Tells whether all that was recorded is committed.
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state.lock();
@@ -323,20 +387,50 @@ impl OpCodeQueue {
     pub(super) fn pending(&self) -> (u64, u64) {
         let state = self.state.lock();
         let ops = state.recorded.get().saturating_sub(state.committed.get());
-        (ops, state.queued_bytes + state.in_flight_bytes)
+        (ops, state.held_bytes + state.spill.map_or(0, |spill| spill.bytes))
     }
 
     /// Returns the statistics.
     pub fn stats(&self) -> QueueStats {
         let state = self.state.lock();
-        QueueStats { current_size: state.ops.len() as u64, ..state.stats.clone() }
+        let spilled = state.spill.map_or(0, |spill| spill.ops);
+        QueueStats { current_size: state.ops.len() as u64, spilled, ..state.stats.clone() }
     }
 }
 
 impl State {
-    fn give_back(&mut self, ops: usize, bytes: u64) {
-        self.room_ops = self.room_ops.saturating_sub(ops);
-        self.room_bytes = self.room_bytes.saturating_sub(bytes);
+    /// Puts an operation into memory.
+    fn hold(&mut self, op: OpCode, seq: Seq) {
+        let bytes = op.data.size();
+        self.held_ops += 1;
+        self.held_bytes += bytes;
+        self.queued_bytes += bytes;
+        self.ops.push_back(Queued { op, seq });
+        self.stats.peak_size = self.stats.peak_size.max(self.ops.len() as u64);
+    }
+
+    /// Leaves an operation in the journal only.
+    fn spill_over(&mut self, op: &OpCode, place: Position) {
+        let spill = self.spill.get_or_insert(Spill { next: place, ops: 0, bytes: 0, reading: false });
+        spill.ops += 1;
+        spill.bytes += op.data.size();
+        self.stats.total_spilled += 1;
+    }
+
+    fn unspill(&mut self, op: &OpCode) {
+        if let Some(spill) = &mut self.spill {
+            spill.ops -= 1;
+            spill.bytes -= op.data.size();
+        }
+    }
+
+    fn apply_mark(&mut self, op: OpId, landmark: Landmark) {
+        if let Some(queued) = self.queued_mut(op) {
+            queued.landmark = queued.landmark.max(Some(landmark));
+        } else {
+            let kept = self.marks.entry(op).or_insert(landmark);
+            *kept = landmark.max(*kept);
+        }
     }
 
     fn queued_mut(&mut self, op: OpId) -> Option<&mut OpCode> {
@@ -347,13 +441,15 @@ impl State {
 
     /// Returns when the next batch is to be taken; `None` if there is nothing to take.
     fn batch_due(&self, config: &ProcessorConfig) -> Option<Instant> {
-        let since = self.waiting_since?;
+        let since = self.waiting_since.filter(|_| !self.ops.is_empty() || !self.marks.is_empty())?;
         let hurry = self.urgent > 0 || self.closing || self.has_full_batch(config);
         Some(if hurry { since } else { since + config.poll_interval })
     }
 
     fn has_full_batch(&self, config: &ProcessorConfig) -> bool {
-        self.ops.len() >= config.max_batch_size || self.queued_bytes >= ProcessorConfig::BATCH_BYTES_MAX
+        self.spill.is_some()
+            || self.ops.len() >= config.max_batch_size
+            || self.queued_bytes >= ProcessorConfig::BATCH_BYTES_MAX
     }
 
     fn take(&mut self, config: &ProcessorConfig) -> Taken {
@@ -363,10 +459,9 @@ impl State {
             landmarks: std::mem::take(&mut self.marks).into_iter().collect(),
         };
         self.queued_bytes -= bytes;
-        self.in_flight_bytes = bytes;
-        let through = self.ops.front().map_or(self.last_seq, |queued| queued.seq.prev());
-        self.waiting_since = self.ops.front().map(|_| Instant::now());
-        Taken { batch, through, ops, bytes }
+        let next = self.ops.front().map(|queued| queued.seq).or(self.spill.map(|spill| spill.next.seq));
+        self.waiting_since = next.map(|_| Instant::now());
+        Taken { batch, through: next.map_or(self.last_seq, Seq::prev), ops, bytes }
     }
 
     /// Returns how many operations the next batch has, and how many bytes: at least one operation, if there is any.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::error::chain;
 use super::poison::Poison;
@@ -81,6 +81,8 @@ pub struct RecorderStatus {
     pub pending_bytes: u64,
     /// What the journal takes on disk, space that is set aside included.
     pub journal_bytes: u64,
+    /// The most that it takes; then recording waits.
+    pub journal_bytes_max: u64,
     /// Why nothing can be recorded any more, if so.
     pub poisoned: Option<String>,
     /// What went through the queue.
@@ -118,8 +120,7 @@ pub struct Reservation<'a> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.shared.log.lock().journal.release(self.bytes);
-        self.shared.queue.release(self.bytes);
+        self.shared.release(self.bytes);
     }
 }
 
@@ -176,6 +177,7 @@ impl Recorder {
             log: Mutex::new(Log { journal, recorded: resume.op, marked: resume.marked, closed: false }),
             queue: Arc::new(queue),
             poison,
+            room: Condvar::new(),
             recorded: AtomicU64::new(resume.op.get()),
             appended: AtomicU64::new(last_seq.get()),
             synced: AtomicU64::new(last_seq.get()),
@@ -209,26 +211,37 @@ impl Recorder {
         })
     }
 
-    /// Waits until there is room for one operation with `bytes` of data, in the queue and in the journal. This is the only place
-    /// where recording waits for storage.
+    /// Keeps room in the journal for one operation with `bytes` of data. Waits while the journal is as long as it may be
+    /// ([`JournalOptions::bytes_max`]); this is the only place where recording waits for storage. An operation without
+    /// data, as those are that make space, may make the journal a little longer.
     ///
     /// # Errors
     /// [`RecordError::Full`] if the disk is full; [`RecordError::TooLarge`] beyond [`Recorder::data_bytes_max`];
     /// [`RecordError::Poisoned`]; [`RecordError::Closed`].
     pub fn reserve(&self, bytes: u64) -> Result<Reservation<'_>> {
-        self.shared.poison.check()?;
-        if bytes > self.data_bytes_max {
-            return Err(RecordError::TooLarge { bytes, bytes_max: self.data_bytes_max });
-        }
-        self.shared.queue.reserve(bytes)?;
-        let room = self.shared.log().and_then(|mut log| Ok(log.journal.reserve(bytes)?));
-        if let Err(error) = room {
-            // Where only an unsynced tree keeps the journal long, there is room after its next sync.
-            self.shared.tree.iter().for_each(TreeSync::hurry);
-            self.shared.queue.release(bytes);
-            return Err(error);
-        }
+        self.check_size(bytes)?;
+        self.shared.reserve(bytes)?;
         Ok(Reservation { shared: &self.shared, bytes })
+    }
+
+    /// Records an operation, like [`Recorder::reserve`] and [`Recorder::record`], but never waits for storage.
+    ///
+    /// # Errors
+    /// [`RecordError::QueueFull`] where `reserve` would wait; then nothing was recorded. Else as the two.
+    pub fn try_enqueue(&self, draft: OpDraft) -> Result<OpId> {
+        let bytes = draft.data.size();
+        self.check_size(bytes)?;
+        match self.shared.log()?.journal.reserve(bytes) {
+            Err(JournalError::AtLimit) => return Err(RecordError::QueueFull),
+            outcome => outcome?,
+        }
+        self.record(Reservation { shared: &self.shared, bytes }, draft)
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        self.shared.poison.check()?;
+        let bytes_max = self.data_bytes_max;
+        if bytes > bytes_max { Err(RecordError::TooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
 
     /// Records an operation that was applied to the tree, and returns its id. When this returns the operation survives a
@@ -253,6 +266,7 @@ impl Recorder {
     pub fn append(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         let mut log = self.shared.log()?;
         let op = draft.at(log.recorded.next(), self.branch, Timestamp::now());
+        let place = log.journal.end();
         let seq = match log.journal.append_op(&op) {
             Ok(seq) => seq,
             Err(error) => {
@@ -270,9 +284,9 @@ impl Recorder {
         }
         self.shared.appended.store(seq.get(), Ordering::Release);
         // Under the lock, so that the queue has the log's order.
-        self.shared.queue.push(op, seq, reservation.bytes);
+        self.shared.queue.push(op, seq, place);
         drop(log);
-        // Its room was given over to the queue.
+        // Its room was given back already.
         std::mem::forget(reservation);
         self.shared.syncer.recorded();
         Ok(id)
@@ -428,12 +442,17 @@ impl Recorder {
     /// Tells how far recording has come.
     pub fn status(&self) -> RecorderStatus {
         let (pending_ops, pending_bytes) = self.shared.queue.pending();
+        let (journal_bytes, journal_bytes_max) = {
+            let log = self.shared.log.lock();
+            (log.journal.bytes(), log.journal.bytes_max())
+        };
         RecorderStatus {
             recorded: self.recorded(),
             committed: self.committed(),
             pending_ops,
             pending_bytes,
-            journal_bytes: self.shared.log.lock().journal.bytes(),
+            journal_bytes,
+            journal_bytes_max,
             poisoned: self.shared.poison.why().map(str::to_owned),
             queue: self.shared.queue.stats(),
         }

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::error::chain;
 use super::poison::Poison;
@@ -12,7 +13,7 @@ use super::processor::Upkeep;
 use super::syncer::{self, Syncer, Then};
 use super::tree_sync::TreeSync;
 use super::{OpCodeQueue, RecordError, Result};
-use crate::journal::{Journal, JournalError, Seq, TreeSyncPoint};
+use crate::journal::{Budget, Journal, JournalError, Position, ReadBack, Seq, TreeSyncPoint};
 use crate::model::{FileId, Landmark, OpId};
 
 /// The end of the log. Whoever holds its lock decides what comes next.
@@ -28,6 +29,8 @@ pub(super) struct Log {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) log: Mutex<Log>,
+    /// With `log`: the journal may have room again.
+    pub(super) room: Condvar,
     pub(super) queue: Arc<OpCodeQueue>,
     pub(super) poison: Poison,
     pub(super) recorded: AtomicU64,
@@ -43,11 +46,47 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    const LIMIT_PAUSE: Duration = Duration::from_millis(100);
+
     /// Locks the end of the log for writing.
     pub(super) fn log(&self) -> Result<MutexGuard<'_, Log>> {
         self.poison.check()?;
         let log = self.log.lock();
         if log.closed { Err(RecordError::Closed) } else { Ok(log) }
+    }
+
+    /// Keeps room in the journal for one operation; while it is as long as it may be, waits for commits.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<()> {
+        let mut log = self.log()?;
+        let mut urge = None;
+        loop {
+            let outcome = log.journal.reserve(bytes);
+            if outcome.is_ok() {
+                return Ok(());
+            }
+            // Where only an unsynced tree keeps the journal long, there is room after its next sync.
+            self.tree.iter().for_each(TreeSync::hurry);
+            match outcome {
+                Err(JournalError::AtLimit) => {}
+                outcome => return Ok(outcome?),
+            }
+            if self.queue.is_storage_full() {
+                return Err(RecordError::Full);
+            }
+            urge.get_or_insert_with(|| self.queue.urge());
+            // Looks again from time to time: not everything that can have happened is told.
+            self.room.wait_for(&mut log, Self::LIMIT_PAUSE);
+            self.poison.check()?;
+            if log.closed {
+                return Err(RecordError::Closed);
+            }
+        }
+    }
+
+    /// Gives back what was kept.
+    pub(super) fn release(&self, bytes: u64) {
+        self.log.lock().journal.release(bytes);
+        self.room.notify_all();
     }
 
     pub(super) fn mark(&self, mut log: MutexGuard<'_, Log>, op: OpId, landmark: Landmark) -> Result<()> {
@@ -126,6 +165,7 @@ impl Shared {
             tracing::warn!(error = %chain(&error), "trimming the journal");
         }
         self.log.lock().journal.finish_trim(&trimmed);
+        self.room.notify_all();
     }
 
     /// Makes it durable that a file may change before an operation tells of it.
@@ -179,6 +219,12 @@ impl Shared {
 pub(super) struct Caretaker(pub(super) Arc<Shared>);
 
 impl Upkeep for Caretaker {
+    fn read_back(&self, from: Position, through: Seq, budget: Budget) -> Result<ReadBack, JournalError> {
+        // Reading does not need the lock.
+        let sealed = self.0.log.lock().journal.sealed_from(from);
+        sealed.read(from, through, budget)
+    }
+
     fn committed(&self, through: Seq) {
         {
             let mut stored = self.0.stored.lock();

@@ -15,6 +15,10 @@ pub struct QueueStats {
     pub current_size: u64,
     /// The most operations that ever were in the queue.
     pub peak_size: u64,
+    /// Operations that are in the journal only, until the queue has room for them.
+    pub spilled: u64,
+    /// Operations that ever were in the journal only.
+    pub total_spilled: u64,
     /// The most operations that the queue holds.
     pub capacity: u64,
     /// Bytes of data that were committed.

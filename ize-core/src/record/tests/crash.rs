@@ -26,7 +26,7 @@ fn a_process_killed_at_any_moment_keeps_every_acknowledged_operation() {
     let storage = Arc::new(GatedStorage::default());
     let mut options = options();
     options.journal.segment_bytes = 64 << 10;
-    options.queue.ops_max = 4000;
+    options.journal.bytes_max = Some(2 << 20);
     let recorder = Recorder::open(storage.clone(), &dir.path().join("live"), BranchId::MAIN, options).unwrap();
     storage.shut_gate();
     let done = AtomicBool::new(false);

@@ -28,21 +28,28 @@ fn full_storage_is_tried_again_and_loses_nothing() {
 }
 
 #[test]
-fn while_storage_is_full_and_the_queue_too_data_is_refused_but_deletes_pass() {
+fn while_storage_is_full_and_the_journal_at_its_limit_data_is_refused_but_deletes_pass() {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(GatedStorage::default());
     storage.fail(1000, || StorageError::Full);
-    let options = RecorderOptions { queue: QueueLimits { ops_max: 16, bytes_max: 1 << 20 }, ..options() };
-    let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, options).unwrap();
-    record_writes(&recorder, 15);
-    assert!(matches!(recorder.reserve(1), Err(RecordError::Full)));
-    drop(recorder.reserve(0).unwrap());
+    let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, small_journal()).unwrap();
+    let file = record_writes(&recorder, 0);
+    let refused = loop {
+        match recorder.reserve(9000) {
+            Ok(reservation) => _ = recorder.record(reservation, write(file, &[7; 9000])).unwrap(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, RecordError::Full));
+    record(&recorder, draft(OpType::FileTruncate { file, old_size: 9000, new_size: 0 }, OpData::None, Vec::new()));
+    let recorded = recorder.recorded();
+    assert!(recorded > OpId::new(15));
     assert!(matches!(recorder.close(), Err(RecordError::Poisoned(_))));
     drop(recorder);
     assert!(segments(dir.path()) > 0, "the journal keeps what storage does not hold");
     let storage = Arc::new(MemoryStorage::new());
-    assert_eq!(open(&storage, dir.path()).recorded(), OpId::new(16));
-    assert_dense(&*storage, 16);
+    assert_eq!(open(&storage, dir.path()).recorded(), recorded);
+    assert_dense(&*storage, recorded.get());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod gate;
 mod landmarks;
 mod merging;
 mod queueing;
+mod spilling;
 pub(super) mod state;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::journal::JournalOptions;
 use crate::model::{
     Actor, BranchId, Entry, FileId, FileKind, FileMetadata, Name, OpCode, OpData, OpId, OpType, Timestamp, Touched,
     View,
@@ -79,6 +81,12 @@ fn options() -> RecorderOptions {
 fn single_options() -> RecorderOptions {
     let processor = ProcessorConfig { enable_compression: false, ..options().processor };
     RecorderOptions { processor, ..options() }
+}
+
+/// Options with a journal of at most three small segments.
+fn small_journal() -> RecorderOptions {
+    let journal = JournalOptions { segment_bytes: 64 << 10, bytes_max: Some(0), ..JournalOptions::default() };
+    RecorderOptions { journal, ..options() }
 }
 
 fn open(storage: &Arc<impl FileSystemStorage + 'static>, dir: &Path) -> Recorder {

@@ -40,7 +40,7 @@ impl Live {
         self.change_owner(caller, &node, &fd, attributes)?;
         self.change_mode(caller, &node, &fd, attributes)?;
         if let Some(size) = attributes.size {
-            let reservation = self.reserve(SMALL_OP_BYTES)?;
+            let reservation = self.reserve_shrinking()?;
             let actor = self.actors.of(caller);
             match open.as_ref().filter(|open| open.mode.write) {
                 Some(open) => {

@@ -44,7 +44,7 @@ impl Live {
         let fd = host::reopen(&*self.nodes.fd(&node)?, access_flags(mode))?;
         let open = OpenFile::new(node, fd, mode, self.actors.of(caller));
         if mode.truncate {
-            let reservation = self.reserve(SMALL_OP_BYTES)?;
+            let reservation = self.reserve_shrinking()?;
             let _held = self.locks.change(&[open.node.lock_id()]);
             if let Some(op) = self.truncate(reservation, &open.node, &open.fd, &open.actor, 0)? {
                 open.note_written(op);
@@ -205,7 +205,7 @@ impl Live {
             }
         };
         let reservation = match kind {
-            RangeKind::Punch => self.reserve(SMALL_OP_BYTES)?,
+            RangeKind::Punch => self.reserve_shrinking()?,
             RangeKind::Allocate | RangeKind::Zero => {
                 self.room.check(len)?;
                 self.reserve_growth(SMALL_OP_BYTES)?

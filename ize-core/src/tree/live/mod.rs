@@ -236,6 +236,11 @@ impl Live {
         Ok(reservation)
     }
 
+    /// Reserves room for a change that makes space: it does not wait behind those that need it.
+    fn reserve_shrinking(&self) -> Result<Reservation<'_>> {
+        self.reserve(0)
+    }
+
     /// Records a change that was applied; whoever made it is answered from [`Tree::settle`]. An inode that has no name left is not recorded any more.
     fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         failpoint::pass("applied");

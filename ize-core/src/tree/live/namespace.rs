@@ -202,7 +202,7 @@ impl Live {
 
     pub(super) fn remove(&self, caller: Caller, parent: FileId, name: &OsStr, what: Removing) -> Result<()> {
         let place = self.place(parent, name)?;
-        let reservation = self.reserve(SMALL_OP_BYTES)?;
+        let reservation = self.reserve_shrinking()?;
         let (held, victim) = self.lock_with_occupant(&place)?;
         let victim = victim.ok_or(Errno::NOENT)?;
         let fd = self.occupant_fd(&place, &victim)?;
