@@ -7,6 +7,8 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(unix)]
+pub mod disk;
 pub mod failpoint;
 #[cfg(unix)]
 pub mod journal;

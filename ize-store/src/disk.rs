@@ -1,9 +1,11 @@
 //! Files and folders: durable creation, and what failures mean.
 
 use std::fs::File;
-use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use ize_core::disk::{Change, Durable, change};
 use ize_core::storage::{Result, StorageError};
 
 /// Tells what a failed call means to a caller of the store.
@@ -16,18 +18,41 @@ pub(crate) fn failed(action: impl Into<String>, error: std::io::Error) -> Storag
 
 /// Makes the entries of a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    let synced = File::open(dir).and_then(|dir| sync(&dir, Durable::All));
     synced.map_err(|error| failed(format!("syncing {}", dir.display()), error))
 }
 
 /// Makes a file with this content appear durably, or replaces it, all or nothing.
 pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> Result<()> {
-    let temporary = dir.join(format!("{name}.new"));
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, dir.join(name)));
+    let (temporary, path) = (dir.join(format!("{name}.new")), dir.join(name));
+    let written = change(Change::Path(&temporary), || File::create(&temporary))
+        .and_then(|file| write_at(&file, content, 0).and_then(|()| sync(&file, Durable::All)))
+        .and_then(|()| rename(&temporary, &path));
     written.map_err(|error| failed(format!("writing {name}"), error))?;
     sync_dir(dir)
+}
+
+/// Writes bytes of a file.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    change(Change::Data(file.as_fd(), offset, bytes.len() as u64), || file.write_all_at(bytes, offset))
+}
+
+/// Makes a file durable.
+pub(crate) fn sync(file: &File, durable: Durable) -> std::io::Result<()> {
+    change(Change::Sync(file.as_fd(), durable), || match durable {
+        Durable::All => file.sync_all(),
+        Durable::Data => file.sync_data(),
+    })
+}
+
+/// Gives a file another name, which may have been another's.
+pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    change(Change::Paths([from, to]), || std::fs::rename(from, to))
+}
+
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
+    change(Change::Path(path), || std::fs::remove_file(path))
 }
 
 /// Returns how many bytes a file takes on disk.

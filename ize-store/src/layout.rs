@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ize_core::disk::Durable;
 use ize_core::session::Session;
 use ize_core::storage::{Result, StorageError};
 use rustix::fs::{FlockOperation, flock};
@@ -94,7 +95,7 @@ impl Layout {
     /// Makes an empty index under a temporary name.
     pub(crate) fn create_index(&self, engine: Engine) -> Result<NewIndex> {
         let path = self.dir.join(format!("{INDEX_FILE}.new"));
-        match std::fs::remove_file(&path) {
+        match disk::remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(disk::failed("removing an unfinished index", error));
             }
@@ -116,8 +117,8 @@ impl Layout {
         drop(engine);
         // Even an engine that syncs its own commits did not sync the file's length and its entry in the folder.
         File::open(&path)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&path, self.dir.join(INDEX_FILE)))
+            .and_then(|file| disk::sync(&file, Durable::All))
+            .and_then(|()| disk::rename(&path, &self.dir.join(INDEX_FILE)))
             .map_err(|error| disk::failed("putting the new index in place", error))?;
         disk::sync_dir(&self.dir)?;
         self.open_index(kind)
@@ -144,7 +145,7 @@ impl Layout {
 
     /// Notes that the store was closed.
     pub(crate) fn end_session(&self) -> Result<()> {
-        let removed = std::fs::remove_file(self.dir.join(SESSION_FILE));
+        let removed = disk::remove(&self.dir.join(SESSION_FILE));
         removed.map_err(|error| disk::failed("closing the store", error))?;
         disk::sync_dir(&self.dir)
     }

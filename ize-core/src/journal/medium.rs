@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::JournalError;
+use crate::disk::{Change, Durable, change};
 use crate::session::Session;
 
 /// A folder of segments. Whoever holds a medium is the only one to use it.
@@ -162,10 +164,12 @@ impl Medium for FsMedium {
 
     fn create(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn MediumFile>> {
         let path = self.path(number);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        if let Err(error) = allocate(&file, bytes) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = change(Change::Path(&path), || options.open(&path))?;
+        if let Err(error) = change(Change::Inode(file.as_fd()), || allocate(&file, bytes)) {
             // Best effort: an empty segment is harmless, recovery takes it for one that was never used.
-            let _ = std::fs::remove_file(&path);
+            let _ = change(Change::Path(&path), || std::fs::remove_file(&path));
             return Err(error);
         }
         Ok(Arc::new(FsFile(file)))
@@ -177,11 +181,12 @@ impl Medium for FsMedium {
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
-        std::fs::remove_file(self.path(number))
+        let path = self.path(number);
+        change(Change::Path(&path), || std::fs::remove_file(&path))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        change(Change::Sync(self.handle.as_fd(), Durable::All), || self.handle.sync_all())
     }
 
     fn same_session(&self) -> bool {
@@ -218,6 +223,22 @@ impl MediumFile for FsFile {
     }
 
     fn write_at(&self, head: &[u8], data: &[u8], offset: u64) -> io::Result<()> {
+        let bytes = (head.len() + data.len()) as u64;
+        change(Change::Data(self.0.as_fd(), offset, bytes), || self.write_both(head, data, offset))
+    }
+
+    fn zero_from(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        change(Change::Inode(self.0.as_fd()), || self.0.set_len(offset))?;
+        change(Change::Inode(self.0.as_fd()), || self.0.set_len(bytes.max(offset)))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        change(Change::Sync(self.0.as_fd(), Durable::Data), || self.0.sync_data())
+    }
+}
+
+impl FsFile {
+    fn write_both(&self, head: &[u8], data: &[u8], offset: u64) -> io::Result<()> {
         if data.is_empty() {
             return self.0.write_all_at(head, offset);
         }
@@ -237,14 +258,5 @@ impl MediumFile for FsFile {
         } else {
             Ok(())
         }
-    }
-
-    fn zero_from(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        self.0.set_len(offset)?;
-        self.0.set_len(bytes.max(offset))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, Statx, StatxFlags, StatxTimestamp,
 use rustix::io::Errno;
 
 use super::{SetTime, Space};
+use crate::disk::{Change, Durable, change};
 use crate::model::{FileKind, FileMetadata, Timestamp};
 
 /// The most bytes that the name or value of an extended attribute can have on Linux (`XATTR_SIZE_MAX`).
@@ -103,18 +104,21 @@ pub(crate) fn read_link(fd: impl AsFd) -> Result<Vec<u8>, Errno> {
 
 /// Sets permission bits of anything but a symlink.
 pub(crate) fn set_mode(fd: impl AsFd, mode: u32) -> Result<(), Errno> {
-    fs::chmodat(fs::CWD, proc_link(fd.as_fd()).as_str(), Mode::from_raw_mode(mode), AtFlags::empty())
+    change(Change::Inode(fd.as_fd()), || {
+        fs::chmodat(fs::CWD, proc_link(fd.as_fd()).as_str(), Mode::from_raw_mode(mode), AtFlags::empty())
+    })
 }
 
 /// Sets owner and group.
 pub(crate) fn set_owner(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
-    fs::chownat(fd, c"", uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw), AtFlags::EMPTY_PATH)
+    let (uid, gid) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
+    change(Change::Inode(fd.as_fd()), || fs::chownat(&fd, c"", uid, gid, AtFlags::EMPTY_PATH))
 }
 
 /// Sets times; `None` leaves one as it is.
 pub(crate) fn set_times(fd: impl AsFd, atime: Option<SetTime>, mtime: Option<SetTime>) -> Result<(), Errno> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
-    fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)
+    change(Change::Inode(fd.as_fd()), || fs::utimensat(&fd, c"", &times, AtFlags::EMPTY_PATH))
 }
 
 fn timespec(time: Option<SetTime>) -> Timespec {
@@ -130,7 +134,9 @@ fn timespec(time: Option<SetTime>) -> Timespec {
 
 /// Gives the inode that a descriptor names one more name.
 pub(crate) fn link(fd: impl AsFd, dir: impl AsFd, name: &OsStr) -> Result<(), Errno> {
-    fs::linkat(fs::CWD, proc_link(fd.as_fd()).as_str(), dir, name, AtFlags::SYMLINK_FOLLOW)
+    change(Change::Entry(dir.as_fd(), name), || {
+        fs::linkat(fs::CWD, proc_link(fd.as_fd()).as_str(), &dir, name, AtFlags::SYMLINK_FOLLOW)
+    })
 }
 
 /// Reads the value of an extended attribute.
@@ -167,12 +173,12 @@ pub(crate) fn xattr_names(fd: impl AsFd) -> Result<Vec<u8>, Errno> {
 
 /// Sets an extended attribute.
 pub(crate) fn set_xattr(fd: impl AsFd, name: &OsStr, value: &[u8], flags: fs::XattrFlags) -> Result<(), Errno> {
-    fs::setxattr(proc_link(fd.as_fd()).as_str(), name, value, flags)
+    change(Change::Inode(fd.as_fd()), || fs::setxattr(proc_link(fd.as_fd()).as_str(), name, value, flags))
 }
 
 /// Removes an extended attribute.
 pub(crate) fn remove_xattr(fd: impl AsFd, name: &OsStr) -> Result<(), Errno> {
-    fs::removexattr(proc_link(fd.as_fd()).as_str(), name)
+    change(Change::Inode(fd.as_fd()), || fs::removexattr(proc_link(fd.as_fd()).as_str(), name))
 }
 
 /// Reads until `buf` is full or the file ends.
@@ -196,7 +202,9 @@ pub(crate) fn read_full(fd: impl AsFd, mut offset: u64, buf: &mut [u8]) -> Resul
 pub(crate) fn write_all(fd: impl AsFd, offset: u64, data: &[u8]) -> (usize, Option<Errno>) {
     let mut done = 0;
     while done < data.len() {
-        match rustix::io::pwrite(&fd, &data[done..], offset + done as u64) {
+        let (rest, at) = (&data[done..], offset + done as u64);
+        let what = Change::Data(fd.as_fd(), at, rest.len() as u64);
+        match change(what, || rustix::io::pwrite(&fd, rest, at)) {
             Ok(0) => return (done, Some(Errno::IO)),
             Ok(written) => done += written,
             Err(Errno::INTR) => {}
@@ -204,6 +212,14 @@ pub(crate) fn write_all(fd: impl AsFd, offset: u64, data: &[u8]) -> (usize, Opti
         }
     }
     (done, None)
+}
+
+/// Makes a file or folder durable, or only what reading its data takes.
+pub(crate) fn sync(fd: impl AsFd, durable: Durable) -> Result<(), Errno> {
+    change(Change::Sync(fd.as_fd(), durable), || match durable {
+        Durable::All => fs::fsync(&fd),
+        Durable::Data => fs::fdatasync(&fd),
+    })
 }
 
 /// Returns how many descriptors this process may have open.

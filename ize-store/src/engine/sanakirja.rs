@@ -90,6 +90,7 @@ impl SanakirjaEngine {
             txn.commit()
         });
         begun.map_err(|error| failed("creation of the index", error))?;
+        ize_core::disk::replaced(path);
         Ok(Self { path: path.to_owned(), gate: RwLock::new(mapped) })
     }
 
@@ -174,6 +175,7 @@ impl Engine for SanakirjaEngine {
         let mut mapped = self.gate.write();
         let committed = guarded(|| txn.commit().map_err(|error| failed("commit of the index", error)));
         committed.map_err(ApplyError::Unknown)?;
+        ize_core::disk::replaced(&self.path);
         let has_grown = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() != mapped.bytes);
         if has_grown { mapped.renew(&self.path).map_err(ApplyError::Unknown) } else { Ok(()) }
     }

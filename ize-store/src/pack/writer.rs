@@ -1,9 +1,10 @@
 //! Appending to the last pack.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use ize_core::disk::{Change, Durable, change};
 use ize_core::failpoint;
 use ize_core::storage::{Result, StorageError};
 
@@ -111,7 +112,7 @@ impl Writer {
         self.flush()?;
         failpoint::pass("pack-sync");
         for file in self.finished.iter().chain(&self.file) {
-            file.sync_data().map_err(|error| disk::failed("syncing a pack", error))?;
+            disk::sync(file, Durable::Data).map_err(|error| disk::failed("syncing a pack", error))?;
         }
         self.finished.clear();
         if std::mem::take(&mut self.made_pack) {
@@ -128,12 +129,12 @@ impl Writer {
         self.finished.clear();
         for number in self.packs.numbers().into_iter().filter(|number| *number > to.pack) {
             self.packs.forget(number);
-            std::fs::remove_file(self.packs.path(number)).map_err(failed)?;
+            disk::remove(&self.packs.path(number)).map_err(failed)?;
         }
         let packs = self.packs.clone();
         let fresh = Self::new(packs, self.pack_bytes_max, to)?;
         if let Some(file) = &fresh.file {
-            file.set_len(to.offset).map_err(failed)?;
+            change(Change::Inode(file.as_fd()), || file.set_len(to.offset)).map_err(failed)?;
         }
         *self = fresh;
         Ok(())
@@ -143,7 +144,7 @@ impl Writer {
     pub(crate) fn flush(&mut self) -> Result<()> {
         if let Some(file) = self.file.as_ref().filter(|_| !self.pending.is_empty()) {
             failpoint::pass("pack-write");
-            let written = file.write_all_at(&self.pending, self.written);
+            let written = disk::write_at(file, &self.pending, self.written);
             written.map_err(|error| disk::failed("writing a pack", error))?;
             failpoint::pass("pack-written");
             self.written += self.pending.len() as u64;
@@ -155,7 +156,10 @@ impl Writer {
     fn begin_pack(&mut self) -> Result<()> {
         self.flush()?;
         let number = self.number + 1;
-        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.packs.path(number));
+        let path = self.packs.path(number);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let made = change(Change::Path(&path), || options.open(&path));
         let file = Arc::new(made.map_err(|error| disk::failed("making a pack", error))?);
         self.packs.add(number, file.clone());
         self.finished.extend(self.file.replace(file));

@@ -11,6 +11,7 @@ use super::handles::OpenFile;
 use super::namespace::SMALL_OP_BYTES;
 use super::writeback::Epoch;
 use super::{Live, Node, recording};
+use crate::disk::{Change, change};
 use crate::model::{Actor, FileId, FileKind, FileMetadata, Landmark, OpData, OpId, OpType, RangeKind, Touched};
 use crate::record::{OpDraft, Reservation};
 use crate::tree::host;
@@ -66,7 +67,7 @@ impl Live {
         // To cut within a page changes that page in place.
         let in_place = new_size < old_size && !new_size.is_multiple_of(PAGE_BYTES);
         let epoch = if in_place { self.announce(node)? } else { self.writeback.epoch() };
-        rustix::fs::ftruncate(fd, new_size)?;
+        change(Change::Inode(fd.as_fd()), || rustix::fs::ftruncate(fd, new_size))?;
         if new_size == 0 {
             node.cover(*epoch);
         }
@@ -216,7 +217,11 @@ impl Live {
             RangeKind::Allocate => self.writeback.epoch(),
             RangeKind::Punch | RangeKind::Zero => self.announce_from(&open, offset)?,
         };
-        rustix::fs::fallocate(&open.fd, flags, offset, len)?;
+        let range = match kind {
+            RangeKind::Allocate => Change::Inode(open.fd.as_fd()),
+            RangeKind::Punch | RangeKind::Zero => Change::Zeros(open.fd.as_fd(), offset, len),
+        };
+        change(range, || rustix::fs::fallocate(&open.fd, flags, offset, len))?;
         drop(epoch);
         let change = |file| OpType::Range { file, kind, offset, size: len };
         self.record_through(reservation, &open, OpData::None, change)
@@ -230,8 +235,9 @@ impl Live {
         let epoch = self.announce_from(&target, to.1)?;
         let (mut source_offset, mut offset) = (from.1, to.1);
         let asked = usize::try_from(len).unwrap_or(usize::MAX);
-        let copied =
-            rustix::fs::copy_file_range(&source.fd, Some(&mut source_offset), &target.fd, Some(&mut offset), asked)?;
+        let copied = change(Change::Data(target.fd.as_fd(), to.1, len), || {
+            rustix::fs::copy_file_range(&source.fd, Some(&mut source_offset), &target.fd, Some(&mut offset), asked)
+        })?;
         // Before anything that may have to wait for the end of the epoch.
         drop(epoch);
         if copied == 0 {

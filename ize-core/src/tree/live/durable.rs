@@ -13,8 +13,10 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use super::{Live, recording};
+use crate::disk::Durable;
 use crate::model::Landmark;
 use crate::record::RecordError;
+use crate::tree::host;
 use crate::tree::{Handle, Result, SyncScope, Then, TreeError};
 
 /// How many files are synced at a time; more wait their turn.
@@ -44,8 +46,8 @@ impl Live {
             return then(Err(error));
         }
         self.make_durable(then, move || match scope {
-            SyncScope::File => rustix::fs::fsync(&open.fd),
-            SyncScope::Data | SyncScope::Write => rustix::fs::fdatasync(&open.fd),
+            SyncScope::File => host::sync(&open.fd, Durable::All),
+            SyncScope::Data | SyncScope::Write => host::sync(&open.fd, Durable::Data),
         });
     }
 
@@ -56,7 +58,7 @@ impl Live {
             .directory(handle)
             .and_then(|directory| rustix::io::fcntl_dupfd_cloexec(directory.fd.lock().as_fd(), 0));
         match folder {
-            Ok(folder) => self.make_durable(then, move || rustix::fs::fsync(&folder)),
+            Ok(folder) => self.make_durable(then, move || host::sync(&folder, Durable::All)),
             Err(errno) => then(Err(errno.into())),
         }
     }

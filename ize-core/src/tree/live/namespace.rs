@@ -1,7 +1,7 @@
 //! Making, removing, renaming and linking entries.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::handles::OpenFile;
 use super::{Live, Node, Place};
+use crate::disk::{Change, change};
 use crate::failpoint;
 use crate::model::{Displaced, FileId, FileKind, Landmark, OpData, OpType, Touched};
 use crate::record::Reservation;
@@ -50,6 +51,14 @@ impl Occupant {
 
     fn is_directory(&self) -> bool {
         self.stat.metadata.kind == FileKind::Directory
+    }
+}
+
+impl Place {
+    /// Has the host change the entry.
+    fn change<T>(&self, call: impl FnOnce(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>) -> Result<T, Errno> {
+        let (dir, name) = (self.dir.as_fd(), self.name.as_os_str());
+        change(Change::Entry(dir, name), || call(dir, name))
     }
 }
 
@@ -96,7 +105,7 @@ impl Live {
         let fd = host::open_path(&place.dir, place.name.as_os_str())?;
         if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
             let flags = if making.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            fs::unlinkat(&place.dir, place.name.as_os_str(), flags)?;
+            place.change(|dir, name| fs::unlinkat(dir, name, flags))?;
             return Err(errno.into());
         }
         let made = self.record_made(caller, &place, reservation, fd, making.data());
@@ -117,12 +126,8 @@ impl Live {
         let held = self.locks.change(&[place.parent.id]);
         let flags = super::content::access_flags(mode) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let making = Making::Node(NewNode { kind: FileKind::File, mode: permissions, rdev: 0 });
-        let opened = fs::openat(
-            &place.dir,
-            place.name.as_os_str(),
-            flags | OFlags::CLOEXEC,
-            Mode::from_raw_mode(permissions & 0o7777),
-        );
+        let permitted = Mode::from_raw_mode(permissions & 0o7777);
+        let opened = place.change(|dir, name| fs::openat(dir, name, flags | OFlags::CLOEXEC, permitted));
         let file = match opened {
             Err(Errno::EXIST) if !mode.exclusive => {
                 drop(reservation);
@@ -133,7 +138,7 @@ impl Live {
         };
         let fd = host::open_path(&place.dir, place.name.as_os_str())?;
         if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
-            fs::unlinkat(&place.dir, place.name.as_os_str(), AtFlags::empty())?;
+            place.change(|dir, name| fs::unlinkat(dir, name, AtFlags::empty()))?;
             return Err(errno.into());
         }
         let (stat, node) = self.record_made(caller, &place, reservation, fd, OpData::None)?;
@@ -210,7 +215,7 @@ impl Live {
             Removing::NonDirectory => AtFlags::empty(),
             Removing::Directory => AtFlags::REMOVEDIR,
         };
-        fs::unlinkat(&place.dir, place.name.as_os_str(), flags)?;
+        place.change(|dir, name| fs::unlinkat(dir, name, flags))?;
         if let Some(node) = &victim.node {
             node.lose_name(place.parent.id, &place.name, &fd);
         }
@@ -279,7 +284,8 @@ impl Live {
             RenameMode::NoReplace => RenameFlags::NOREPLACE,
             RenameMode::Exchange => RenameFlags::EXCHANGE,
         };
-        fs::renameat_with(&from.dir, from.name.as_os_str(), &to.dir, to.name.as_os_str(), flags)?;
+        let (old, new) = ((from.dir.as_fd(), from.name.as_os_str()), (to.dir.as_fd(), to.name.as_os_str()));
+        change(Change::Entries([old, new]), || fs::renameat_with(old.0, old.1, new.0, new.1, flags))?;
         if target.as_ref().is_some_and(|target| target.stat.id == source.stat.id) {
             // Two names of one file: rename(2) does nothing.
             return Ok(());
@@ -455,16 +461,15 @@ fn lost_a_name(file: FileId, fd: &OwnedFd) -> Result<Touched, Errno> {
 }
 
 fn make_on_host(place: &Place, making: &Making<'_>) -> Result<(), Errno> {
-    let name = place.name.as_os_str();
-    match making {
-        Making::Directory { mode } => fs::mkdirat(&place.dir, name, Mode::from_raw_mode(mode & 0o1777)),
-        Making::Symlink { target } => fs::symlinkat(*target, &place.dir, name),
+    place.change(|dir, name| match making {
+        Making::Directory { mode } => fs::mkdirat(dir, name, Mode::from_raw_mode(mode & 0o1777)),
+        Making::Symlink { target } => fs::symlinkat(*target, dir, name),
         Making::Node(node) => {
             if matches!(node.kind, FileKind::Directory | FileKind::Symlink) {
                 return Err(Errno::INVAL);
             }
             let file_type = fs::FileType::from_raw_mode(node.kind.type_bits());
-            fs::mknodat(&place.dir, name, file_type, Mode::from_raw_mode(node.mode & 0o7777), node.rdev)
+            fs::mknodat(dir, name, file_type, Mode::from_raw_mode(node.mode & 0o7777), node.rdev)
         }
-    }
+    })
 }

@@ -6,6 +6,7 @@ use rustix::fs::{self, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::Omission;
+use crate::disk::{Change, change};
 use crate::model::{FileKind, FileMetadata, Name};
 use crate::storage::Xattr;
 use crate::tree::{SetTime, host};
@@ -13,22 +14,26 @@ use crate::tree::{SetTime, host};
 /// Permission bits while a file is being made: nobody else sees it before it has its own.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+fn entry<'a>(dir: &'a impl AsFd, name: &'a Name) -> Change<'a> {
+    Change::Entry(dir.as_fd(), name.as_os_str())
+}
+
 /// Makes an empty regular file and opens it for writing.
 pub(super) fn make_file(dir: impl AsFd, name: &Name) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::openat(dir, name.as_os_str(), flags, PRIVATE)
+    change(entry(&dir, name), || fs::openat(&dir, name.as_os_str(), flags, PRIVATE))
 }
 
 /// Makes a symlink.
 pub(super) fn make_symlink(dir: impl AsFd, name: &Name, target: &[u8]) -> Result<OwnedFd, Errno> {
-    fs::symlinkat(target, &dir, name.as_os_str())?;
+    change(entry(&dir, name), || fs::symlinkat(target, &dir, name.as_os_str()))?;
     host::open_path(dir, name.as_os_str())
 }
 
 /// Makes a fifo, socket or device.
 pub(super) fn make_special(dir: impl AsFd, name: &Name, metadata: &FileMetadata) -> Result<OwnedFd, Errno> {
     let file_type = FileType::from_raw_mode(metadata.kind.type_bits());
-    fs::mknodat(&dir, name.as_os_str(), file_type, PRIVATE, metadata.rdev)?;
+    change(entry(&dir, name), || fs::mknodat(&dir, name.as_os_str(), file_type, PRIVATE, metadata.rdev))?;
     host::open_path(dir, name.as_os_str())
 }
 
