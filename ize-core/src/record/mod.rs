@@ -8,6 +8,7 @@
 mod coalescer;
 mod draft;
 mod error;
+mod line;
 mod mark;
 mod poison;
 mod processor;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::OpCodeCoalescer;
 use super::error::chain;
+use super::line::Line;
 use super::mark;
 use super::poison::Poison;
 use super::queue::{OpCodeQueue, Taken, Work};
@@ -20,8 +21,8 @@ pub struct ProcessorConfig {
     pub poll_interval: Duration,
     /// The most operations in a batch; at least one. A batch also ends before it exceeds 8 MiB of data.
     pub max_batch_size: usize,
-    /// Threads that prepare batches, at least one. The log has one order, so commits are made one after the other
-    /// whatever is set here; this version prepares them on the committing thread, and more change nothing yet.
+    /// Threads, at least one. The log has one order, so one of them makes all commits, one after the other; if there
+    /// are more, these meanwhile prepare the batches to come: they read back what was in the journal only, and merge.
     pub worker_threads: usize,
     /// Whether neighbouring operations are merged before they are stored ([`OpCodeCoalescer`]); else every operation is
     /// stored as it came.
@@ -96,45 +97,100 @@ impl OpCodeProcessor {
     /// Works until there is nothing more to do.
     pub(super) fn run(self) {
         // Also when a backend panics, nobody may wait for it for ever.
-        let _stop = StopOnDrop(&self);
-        loop {
-            match self.queue.next_work() {
-                Work::Batch(mut taken) => {
-                    failpoint::pass("batch-taken");
-                    let started = Instant::now();
-                    if let Err(error) = self.commit(&mut taken) {
-                        let why = chain(&error);
-                        tracing::error!(%why, "storage failed, recording stops");
-                        self.poison.set(why);
-                        return;
-                    }
-                    failpoint::pass("committed");
-                    self.queue.settle(&taken, started.elapsed());
-                    failpoint::pass("settled");
-                    self.upkeep.committed(taken.through);
-                    failpoint::pass("batch-done");
-                }
-                Work::ReadBack { from, through, budget } => match self.upkeep.read_back(from, through, budget) {
-                    Ok(back) => self.queue.refill(back),
-                    Err(error) => {
-                        let why = chain(&error);
-                        tracing::error!(%why, "the journal cannot be read back, recording stops");
-                        self.poison.set(why);
-                        return;
-                    }
-                },
-                Work::Idle(op) => self.upkeep.idle(op),
-                Work::Finished => return,
+        let _stop = StopOnDrop { processor: &self, line: None };
+        if self.config.worker_threads > 1 { self.run_threads() } else { self.run_alone() }
+    }
+
+    fn run_alone(&self) {
+        while let Some(taken) = self.prepare() {
+            if !self.commit(taken) {
+                return;
             }
         }
     }
 
-    /// Merges and commits one batch. A failed commit stored nothing, so it is tried again where time can help.
-    fn commit(&self, taken: &mut Taken) -> Result<(), StorageError> {
-        let recorded = taken.batch.ops.len();
-        taken.batch = self.config.merge(std::mem::take(&mut taken.batch));
+    /// This thread commits what others prepare meanwhile.
+    fn run_threads(&self) {
+        let line = Line::new(self.config.worker_threads - 1);
+        std::thread::scope(|scope| {
+            let _stop = StopOnDrop { processor: self, line: Some(&line) };
+            for n in 1..self.config.worker_threads {
+                let thread = std::thread::Builder::new().name(format!("ize-prepare-{n}"));
+                if let Err(error) = thread.spawn_scoped(scope, || self.prepare_for(&line)) {
+                    return self.fail("a thread could not be started", &error);
+                }
+            }
+            while let Some(taken) = line.take() {
+                if !self.commit(taken) {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn prepare_for(&self, line: &Line) {
+        let _leave = LeaveOnDrop { processor: self, line };
+        while let Some(taken) = self.prepare() {
+            if !line.put(taken) {
+                return;
+            }
+        }
+    }
+
+    /// Does what the queue asks for until that is to commit a batch, and merges it; `None` if there will be none.
+    fn prepare(&self) -> Option<Taken> {
+        loop {
+            match self.queue.next_work() {
+                Work::Batch(mut taken) => {
+                    failpoint::pass("batch-taken");
+                    taken.batch = self.config.merge(std::mem::take(&mut taken.batch));
+                    return Some(taken);
+                }
+                Work::ReadBack { from, through, budget } => match self.upkeep.read_back(from, through, budget) {
+                    Ok(back) => self.queue.refill(back),
+                    Err(error) => {
+                        self.fail("the journal cannot be read back", &error);
+                        self.queue.stop();
+                    }
+                },
+                Work::Idle(op) => self.upkeep.idle(op),
+                Work::Finished => return None,
+            }
+        }
+    }
+
+    /// Commits one batch and tells everyone; answers `false` if storage failed for good.
+    fn commit(&self, mut taken: Taken) -> bool {
+        let started = Instant::now();
+        if let Err(error) = self.commit_with_patience(&mut taken) {
+            self.fail("storage failed", &error);
+            return false;
+        }
+        failpoint::pass("committed");
+        self.queue.settle(&taken, started.elapsed());
+        failpoint::pass("settled");
+        self.upkeep.committed(taken.through);
+        failpoint::pass("batch-done");
+        true
+    }
+
+    fn note_panic(&self) {
+        if std::thread::panicking() {
+            tracing::error!("the storage backend panicked, recording stops");
+            self.poison.set("the storage backend panicked".to_owned());
+        }
+    }
+
+    fn fail(&self, what: &str, error: &dyn std::error::Error) {
+        let why = chain(error);
+        tracing::error!(%why, "{what}, recording stops");
+        self.poison.set(why);
+    }
+
+    /// Commits a batch. A failed commit stored nothing, so it is tried again where time can help.
+    fn commit_with_patience(&self, taken: &mut Taken) -> Result<(), StorageError> {
         let (ops, through) = (taken.batch.ops.len(), taken.through.get());
-        let _span = tracing::debug_span!("commit", recorded, ops, through).entered();
+        let _span = tracing::debug_span!("commit", recorded = taken.ops, ops, through).entered();
         let mut attempts = 0;
         loop {
             let Err(error) = self.try_commit(&mut taken.batch) else { return Ok(()) };
@@ -156,14 +212,32 @@ impl OpCodeProcessor {
     }
 }
 
-struct StopOnDrop<'a>(&'a OpCodeProcessor);
+/// Ends all the processor's work when its committing thread does.
+struct StopOnDrop<'a> {
+    processor: &'a OpCodeProcessor,
+    line: Option<&'a Line>,
+}
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
+        self.processor.note_panic();
+        self.line.iter().for_each(|line| line.close());
+        self.processor.queue.stop();
+    }
+}
+
+/// Takes a preparing thread out of the line.
+struct LeaveOnDrop<'a> {
+    processor: &'a OpCodeProcessor,
+    line: &'a Line,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        self.processor.note_panic();
         if std::thread::panicking() {
-            tracing::error!("the storage backend panicked, recording stops");
-            self.0.poison.set("the storage backend panicked".to_owned());
+            self.processor.queue.stop();
         }
-        self.0.queue.stop();
+        self.line.leave();
     }
 }

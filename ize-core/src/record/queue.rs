@@ -31,11 +31,15 @@ impl Default for QueueLimits {
 }
 
 /// What a batch is made of.
+#[derive(Debug)]
 pub(super) struct Taken {
+    /// Batches are numbered in the order in which they were taken, from 0 on.
+    pub(super) ticket: u64,
     pub(super) batch: Batch,
     /// All records up to here are committed when the batch is.
     pub(super) through: Seq,
-    ops: usize,
+    /// Operations that were recorded, merged or not, and their data.
+    pub(super) ops: usize,
     bytes: u64,
 }
 
@@ -90,6 +94,8 @@ struct State {
     last_seq: Seq,
     last_mark: Seq,
     committed_seq: Seq,
+    /// How many batches were taken.
+    tickets: u64,
     /// When the first of the queued operations came.
     waiting_since: Option<Instant>,
     /// When the last operation becomes a landmark for want of others.
@@ -324,7 +330,7 @@ impl OpCodeQueue {
     pub(super) fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut state = self.state.lock();
-        while !state.closing && !self.work.wait_until(&mut state, until).timed_out() {}
+        while !state.closing && !self.progress.wait_until(&mut state, until).timed_out() {}
     }
 
     /// Ends the work: what is queued is not going to be committed by this process.
@@ -461,7 +467,9 @@ impl State {
         self.queued_bytes -= bytes;
         let next = self.ops.front().map(|queued| queued.seq).or(self.spill.map(|spill| spill.next.seq));
         self.waiting_since = next.map(|_| Instant::now());
-        Taken { batch, through: next.map_or(self.last_seq, Seq::prev), ops, bytes }
+        let ticket = self.tickets;
+        self.tickets += 1;
+        Taken { ticket, batch, through: next.map_or(self.last_seq, Seq::prev), ops, bytes }
     }
 
     /// Returns how many operations the next batch has, and how many bytes: at least one operation, if there is any.

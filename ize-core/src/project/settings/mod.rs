@@ -15,7 +15,7 @@
 //! | `compress` | whether content is stored compressed where that makes it smaller | `true` |
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
 //! | `processor.max-batch-size` | operations in one commit | the recorder's |
-//! | `processor.worker-threads` | threads that prepare commits | the recorder's |
+//! | `processor.worker-threads` | one thread that commits, and so many less one that prepare | the recorder's |
 //! | `processor.enable-compression` | whether neighbouring operations are merged into one (see `compress` for content) | `true` |
 
 mod field;

@@ -64,10 +64,18 @@ fn a_passing_backend_error_is_tried_again() {
 
 #[test]
 fn storage_that_fails_for_good_poisons_and_the_journal_keeps_everything() {
+    fail_for_good(1);
+    fail_for_good(4);
+}
+
+fn fail_for_good(worker_threads: usize) {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(GatedStorage::default());
     storage.fail(1, || StorageError::Corrupt("the index".to_owned()));
-    let recorder = open(&storage, dir.path());
+    let processor = ProcessorConfig { worker_threads, ..options().processor };
+    let recorder =
+        Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, RecorderOptions { processor, ..options() })
+            .unwrap();
     let file = record_writes(&recorder, 0);
     wait_until("poison", || recorder.status().poisoned.is_some());
     assert!(matches!(recorder.wait_committed(OpId::new(1)), Err(RecordError::Poisoned(_))));
@@ -117,10 +125,18 @@ fn a_journal_that_begins_after_the_end_of_storage_is_refused_and_kept() {
 
 #[test]
 fn a_backend_that_panics_poisons_and_nobody_waits_for_ever() {
+    panic_in_the_backend(1);
+    panic_in_the_backend(4);
+}
+
+fn panic_in_the_backend(worker_threads: usize) {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(GatedStorage::default());
     storage.fail(1, || panic!("a defect of the backend"));
-    let recorder = open(&storage, dir.path());
+    let processor = ProcessorConfig { worker_threads, ..options().processor };
+    let recorder =
+        Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, RecorderOptions { processor, ..options() })
+            .unwrap();
     record_writes(&recorder, 0);
     assert!(
         matches!(recorder.wait_committed(OpId::new(1)), Err(RecordError::Poisoned(why)) if why.contains("panicked"))

@@ -76,9 +76,23 @@ fn hash_of(data: &OpData) -> ContentHash {
 
 #[test]
 fn thousands_of_operations_pass_through_a_queue_of_ten() {
+    pass_thousands(tiny_queue());
+}
+
+#[test]
+fn batches_that_several_threads_prepare_are_committed_in_order() {
+    for worker_threads in [2, 5] {
+        let mut options = tiny_queue();
+        options.processor.worker_threads = worker_threads;
+        options.processor.max_batch_size = 3;
+        pass_thousands(options);
+    }
+}
+
+fn pass_thousands(options: RecorderOptions) {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(GatedStorage::default());
-    let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, tiny_queue()).unwrap();
+    let recorder = Recorder::open(storage.clone(), dir.path(), BranchId::MAIN, options).unwrap();
     storage.shut_gate();
     // Storage does not go on, but nobody who records waits for it.
     let recorded = record_from_threads(&recorder, 5, 700);
