@@ -253,7 +253,8 @@ Examples:
   ize status            all projects
   ize status notes      one
   ize status .          the one mounted here
-  ize status notes --json | jq .pending_ops")]
+  ize status notes --json | jq .pending_ops
+  ize status --metrics > /var/lib/node_exporter/ize.prom")]
 pub(crate) struct Status {
     /// The project's name [default: all projects]
     pub(crate) name: Option<String>,
@@ -261,6 +262,10 @@ pub(crate) struct Status {
     /// One JSON object per line (docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Numbers for Prometheus, in its text format (docs/metrics.md)
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) metrics: bool,
 }
 
 #[derive(Debug, Args)]

@@ -70,6 +70,78 @@ fn every_command_sees_what_was_acknowledged_before_it_started() {
 }
 
 #[test]
+fn status_tells_of_the_queue_in_json_and_for_prometheus() {
+    if !can_mount("status_tells_of_the_queue_in_json_and_for_prometheus") {
+        return;
+    }
+    let (home, place) = mounted("p");
+    for n in 0..20 {
+        fs::write(place.join(format!("{n}")), [7; 1000]).unwrap();
+    }
+    home.ok(["sync", "p"]);
+    let status = home.status("p");
+    let queue = &status["queue"];
+    let number = |field: &str| queue[field].as_f64().unwrap_or_else(|| panic!("{field} in {status}"));
+    assert_eq!(number("total_enqueued"), 40.0, "twenty creations and twenty writes");
+    assert_eq!(number("total_dequeued"), number("total_enqueued"));
+    assert_eq!((number("current_size"), number("spilled"), number("utilization")), (0.0, 0.0, 0.0));
+    assert!(number("peak_size") >= 1.0 && number("peak_size") <= number("capacity"), "{status}");
+    assert!(number("total_bytes_processed") >= 20_000.0 && number("throughput_mbps") > 0.0, "{status}");
+    assert!(number("operations_per_second") > 0.0 && number("average_batch_size") >= 1.0, "{status}");
+    assert!(status["journal_bytes_max"].as_u64().unwrap() >= status["sizes"]["journal"].as_u64().unwrap());
+
+    home.ok(["init", "q"]);
+    let metrics = home.ok(["status", "--metrics"]);
+    let value = |sample: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{sample} in {metrics}")).parse::<f64>().unwrap()
+    };
+    assert_eq!(value("ize_queue_enqueued_total{project=\"p\"}"), number("total_enqueued"));
+    assert_eq!(value("ize_committed_operations_total{project=\"p\"}"), status["committed"].as_f64().unwrap());
+    assert_eq!((value("ize_mounted{project=\"p\"}"), value("ize_mounted{project=\"q\"}")), (1.0, 0.0));
+    assert!(value("ize_size_bytes{project=\"p\",part=\"packs\"}") > 0.0);
+    // Each metric is introduced once, with its samples behind it, and described in the documentation.
+    let described = include_str!("../../docs/metrics.md");
+    let mut introduced = std::collections::BTreeSet::new();
+    let mut name = "";
+    for line in metrics.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            name = help.split(' ').next().unwrap();
+            assert!(introduced.insert(name), "{name} twice");
+            assert!(described.contains(&format!("`{name}`")), "{name} is not described");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            assert!(kind == format!("{name} counter") || kind == format!("{name} gauge"), "{line}");
+        } else {
+            assert!(line.starts_with(&format!("{name}{{")), "{line}");
+        }
+    }
+    assert!(home.run(["status", "--metrics", "--json"]).code == 2);
+}
+
+#[test]
+fn the_log_follows_an_operation_from_the_request_to_the_commit() {
+    if !can_mount("the_log_follows_an_operation_from_the_request_to_the_commit") {
+        return;
+    }
+    let home = Home::new();
+    let place = home.path("p");
+    let mount = ["mount", "p", place.to_str().unwrap(), "--create"];
+    let out = home.command().env("IZE_LOG", "info,ize::op=trace").args(mount).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    fs::write(place.join("a"), "x").unwrap();
+    home.ok(["sync", "p"]);
+    let log = fs::read_to_string(home.status("p")["log"].as_str().unwrap()).unwrap();
+    let op = log
+        .lines()
+        .find(|line| line.contains("request{what=\"write\"}") && line.contains("journalled"))
+        .and_then(|line| line.split(" op=").nth(1)?.split(' ').next())
+        .unwrap_or_else(|| panic!("no write in {log}"));
+    let steps = ["journalled", "queued", "committed"];
+    let at = steps.map(|step| log.lines().position(|line| line.contains(&format!("{step} op={op}"))));
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{at:?} in {log}");
+}
+
+#[test]
 fn inside_a_mount_a_dot_stands_for_the_project_and_paths_are_relative() {
     if !can_mount("inside_a_mount_a_dot_stands_for_the_project_and_paths_are_relative") {
         return;

@@ -59,6 +59,8 @@ impl Adapter {
     /// Calls the tree and turns a refusal, or a panic, into an error number.
     fn call<T>(&self, what: &'static str, call: impl FnOnce(&dyn Tree) -> Result<T, TreeError>) -> Result<T, Errno> {
         let _serving = caches::Serving::begin();
+        // With `ize::op=trace`, the request that an operation came from.
+        let _request = tracing::trace_span!(target: "ize::op", "request", what).entered();
         // The tree's locks do not poison, and what the interrupted call did is in its journal or not: nothing in here is
         // left half changed.
         match catch_unwind(AssertUnwindSafe(|| call(&*self.tree))) {

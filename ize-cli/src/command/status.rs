@@ -7,6 +7,7 @@ use crate::arguments::Status as Arguments;
 use crate::context::{Context, Target};
 use crate::failure::{Failure, Result};
 use crate::output::json::{self, StatusLine};
+use crate::output::metrics::Metrics;
 use crate::output::{Answer, human, note, stdout};
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<()> {
@@ -15,10 +16,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<()> {
         None => all(context)?,
     };
     let mut answer = stdout();
+    let mut metrics = Metrics::default();
     let mut failed = None;
     for (index, target) in targets.iter().enumerate() {
         match open::status(context, target) {
-            Ok(status) => show(context, &mut answer, &target.info, &status, arguments.json, index > 0)?,
+            Ok(state) if arguments.metrics => metrics.add(&state.status),
+            Ok(state) => show(context, &mut answer, &target.info, &state, arguments.json, index > 0)?,
             // One project that cannot be opened does not hide the others.
             Err(failure) if targets.len() > 1 => {
                 answer.flush()?;
@@ -27,6 +30,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<()> {
             }
             Err(failure) => return Err(failure),
         }
+    }
+    if arguments.metrics {
+        answer.bytes(metrics.to_string().as_bytes())?;
     }
     answer.flush()?;
     match failed {
@@ -74,6 +80,8 @@ fn line(info: &ProjectInfo, state: &open::State) -> Result<StatusLine> {
         pending_bytes: status.pending_bytes,
         poisoned: status.poisoned.clone(),
         sizes: sizes(status).into_iter().collect(),
+        journal_bytes_max: status.journal_bytes_max,
+        queue: (&status.queue).into(),
         log: info.paths.log().display().to_string(),
     })
 }

@@ -2,6 +2,7 @@
 
 use ize_core::model::{Actor, Landmark, OpId, RelPath, Timestamp};
 use ize_core::project::HistoryRow;
+use ize_core::record::QueueStats;
 use serde::Serialize;
 
 /// One line of `ize history --json`.
@@ -148,8 +149,30 @@ pub(crate) struct StatusLine {
     pub(crate) poisoned: Option<String>,
     /// Bytes on disk by part: journal, packs, index...
     pub(crate) sizes: std::collections::BTreeMap<String, u64>,
+    /// The most that the journal takes.
+    pub(crate) journal_bytes_max: u64,
+    /// The queue from the journal to history.
+    pub(crate) queue: QueueLine,
     /// The daemon's log file.
     pub(crate) log: String,
+}
+
+/// The queue in `ize status --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueLine {
+    #[serde(flatten)]
+    stats: QueueStats,
+    /// How full its memory is, from 0 to 1.
+    utilization: f64,
+    /// Megabytes of content that are committed per second of committing.
+    throughput_mbps: f64,
+}
+
+impl From<&QueueStats> for QueueLine {
+    fn from(stats: &QueueStats) -> Self {
+        let (utilization, throughput_mbps) = (stats.queue_utilization(), stats.throughput_mbps());
+        Self { stats: stats.clone(), utilization, throughput_mbps }
+    }
 }
 
 /// Writes a moment as RFC 3339 in UTC with nanoseconds.

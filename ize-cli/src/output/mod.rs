@@ -2,6 +2,7 @@
 
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod metrics;
 mod pager;
 pub(crate) mod table;
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProjectInfo, Result};
 use crate::model::{OpId, ProjectId};
-use crate::record::Recorder;
+use crate::record::{QueueStats, Recorder};
 use crate::storage::SizeOf;
 
 /// The state of a project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
@@ -34,6 +34,10 @@ pub struct Status {
     pub pending_bytes: u64,
     /// What the journal takes on disk.
     pub journal_bytes: u64,
+    /// The most that the journal takes; then recording waits.
+    pub journal_bytes_max: u64,
+    /// What went through the queue since the project was opened.
+    pub queue: QueueStats,
     /// Why nothing can be recorded any more, if so.
     pub poisoned: Option<String>,
     /// What the storage takes.
@@ -56,6 +60,8 @@ impl Status {
             pending_ops: status.pending_ops,
             pending_bytes: status.pending_bytes,
             journal_bytes: status.journal_bytes,
+            journal_bytes_max: status.journal_bytes_max,
+            queue: status.queue,
             poisoned: status.poisoned,
             sizes: storage.sizes,
         })

@@ -31,5 +31,9 @@ pub use recorder::{DurabilityMode, Recorder, RecorderOptions, RecorderStatus, Re
 pub use stats::QueueStats;
 pub use tree_sync::{TreeSyncDue, UnsyncedTree};
 
+/// Where the way of each operation is told: `journalled`, `queued` or `spilled`, `marked`, `read back`, `committed`, each with
+/// its `op`. Costs nothing while nobody listens at level `TRACE`.
+const OP_TARGET: &str = "ize::op";
+
 /// A specialised `Result` for recording.
 pub type Result<T, E = RecordError> = std::result::Result<T, E>;

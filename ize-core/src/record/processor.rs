@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::OpCodeCoalescer;
 use super::error::chain;
 use super::line::Line;
 use super::mark;
 use super::poison::Poison;
 use super::queue::{OpCodeQueue, Taken, Work};
+use super::{OP_TARGET, OpCodeCoalescer};
 use crate::failpoint;
 use crate::journal::{Budget, JournalError, Position, ReadBack, Seq};
 use crate::model::{BranchId, OpId};
@@ -167,6 +167,12 @@ impl OpCodeProcessor {
             return false;
         }
         failpoint::pass("committed");
+        if tracing::enabled!(target: OP_TARGET, tracing::Level::TRACE) {
+            for op in &taken.batch.ops {
+                let (op, last_op) = (op.id.get(), op.last_id.get());
+                tracing::trace!(target: OP_TARGET, op, last_op, batch = taken.ticket, "committed");
+            }
+        }
         self.queue.settle(&taken, started.elapsed());
         failpoint::pass("settled");
         self.upkeep.committed(taken.through);

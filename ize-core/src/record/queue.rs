@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::poison::Poison;
-use super::{ProcessorConfig, QueueStats, RecordError};
+use super::{OP_TARGET, ProcessorConfig, QueueStats, RecordError};
 use crate::journal::{Budget, Position, ReadBack, Record, Seq};
 use crate::model::{Landmark, OpCode, OpId};
 use crate::storage::Batch;
@@ -194,8 +194,10 @@ impl OpCodeQueue {
         let first = state.waiting_since.is_none();
         state.waiting_since.get_or_insert(now);
         if state.spill.is_none() && self.limits.have_room(&state, &op) {
+            tracing::trace!(target: OP_TARGET, op = op.id.get(), "queued");
             state.hold(op, seq);
         } else {
+            tracing::trace!(target: OP_TARGET, op = op.id.get(), "spilled");
             state.spill_over(&op, place);
         }
         let full_batch = state.has_full_batch(&self.config);
@@ -211,6 +213,7 @@ impl OpCodeQueue {
         for (seq, record) in back.records {
             match record {
                 Record::Op(op) => {
+                    tracing::trace!(target: OP_TARGET, op = op.id.get(), "read back");
                     state.unspill(&op);
                     state.hold(op, seq);
                 }

@@ -14,7 +14,9 @@ use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
 use super::syncer::{self, Syncer};
 use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
-use super::{OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result};
+use super::{
+    OP_TARGET, OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result,
+};
 use crate::failpoint;
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq, TreeSyncPoint};
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
@@ -275,6 +277,7 @@ impl Recorder {
             }
         };
         let id = op.id;
+        tracing::trace!(target: OP_TARGET, op = id.get(), seq = seq.get(), file = op.op_type.file().get(), "journalled");
         log.recorded = id;
         log.marked = op.landmark.is_some();
         log.journal.release(reservation.bytes);

@@ -12,7 +12,7 @@ use super::poison::Poison;
 use super::processor::Upkeep;
 use super::syncer::{self, Syncer, Then};
 use super::tree_sync::TreeSync;
-use super::{OpCodeQueue, RecordError, Result};
+use super::{OP_TARGET, OpCodeQueue, RecordError, Result};
 use crate::journal::{Budget, Journal, JournalError, Position, ReadBack, Seq, TreeSyncPoint};
 use crate::model::{FileId, Landmark, OpId};
 
@@ -102,6 +102,7 @@ impl Shared {
                 return Err(self.fail("a landmark could not be journalled", &error));
             }
         };
+        tracing::trace!(target: OP_TARGET, op = op.get(), ?landmark, "marked");
         log.marked |= op == log.recorded;
         self.queue.mark(op, landmark, seq);
         Ok(())
