@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ize_core::project::{DurabilityKind, DurabilityLayer};
 
 /// A filesystem that records every change.
 #[derive(Debug, Parser)]
@@ -107,6 +108,7 @@ Examples:
   ize init code --in-place ~/code        the folder stays where it is; `ize mount code` covers it
   ize init code --in-place ~/code --ignore target/ --ignore '*.o'
   ize init data --engine redb            another engine below the history
+  ize init books --durability immediate  no change returns before it is on disk
 
 What a folder holds is recorded at once. Where build or cache folders are seen, rules to leave them out are suggested;
 they can also be written to `.izeignore` in the folder, before or later.")]
@@ -126,8 +128,39 @@ pub(crate) struct Init {
     #[arg(long, value_name = "PATTERN")]
     pub(crate) ignore: Vec<String>,
 
+    /// When a change is on disk, safe from a power cut [default: as configured, else group]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) durability: Option<Durability>,
+
     #[command(flatten)]
     pub(crate) storage: StorageChoice,
+}
+
+/// When a change is on disk. A killed process loses nothing in any mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// Before the program that made it goes on
+    Immediate,
+    /// A few milliseconds later; no program waits for that
+    Group,
+    /// With the next fsync or `ize sync`, or when it is stored
+    Relaxed,
+}
+
+impl Durability {
+    /// Returns the mode as settings have it, and its name.
+    pub(crate) const fn kind(self) -> (DurabilityKind, &'static str) {
+        match self {
+            Self::Immediate => (DurabilityKind::Immediate, "immediate"),
+            Self::Group => (DurabilityKind::Group, "group"),
+            Self::Relaxed => (DurabilityKind::Relaxed, "relaxed"),
+        }
+    }
+
+    /// Returns a layer of settings that only chooses this mode.
+    pub(crate) const fn layer(self) -> DurabilityLayer {
+        DurabilityLayer::of(self.kind().0)
+    }
 }
 
 /// How history is stored.
@@ -188,6 +221,7 @@ Examples:
   ize mount code                      cover a folder adopted with `ize init --in-place`
   ize mount notes /mnt --read-only    look, and change nothing
   ize mount notes ~/notes --foreground    stay here until Ctrl-C; for service managers
+  ize mount notes --durability immediate  no change returns before it is on disk
 
 Returns when the mount is ready; the process that serves it stays in the background and writes a log (see
 `ize status`). End it with `ize unmount`; `umount`, SIGINT and SIGTERM do the same.")]
@@ -210,6 +244,10 @@ pub(crate) struct Mount {
     /// Refuse changes
     #[arg(long)]
     pub(crate) read_only: bool,
+
+    /// When a change is on disk, for this mount [default: as the project has it, else group]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) durability: Option<Durability>,
 
     /// Let other users in; a new file belongs to the user who makes it (needs root)
     #[arg(long)]
@@ -271,7 +309,9 @@ pub(crate) struct Status {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ize sync notes        prints the position in the log up to which all is committed, as @1234")]
+  ize sync notes        prints the position in the log up to which all is committed, as @1234
+
+When it returns, everything that was acknowledged before is on disk: in the log, in history, and in the live files.")]
 pub(crate) struct Sync {
     /// The project's name
     pub(crate) name: String,

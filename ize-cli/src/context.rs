@@ -66,7 +66,19 @@ impl Context {
     /// # Errors
     /// As [`Context::settings`].
     pub(crate) fn project_options(&self, project: Option<&ProjectInfo>) -> Result<ProjectOptions, ProjectError> {
-        let mut options = ProjectOptions::new(self.settings(project, &SettingsLayer::default())?);
+        self.project_options_with(project, &SettingsLayer::default())
+    }
+
+    /// As [`Context::project_options`], with flags as the strongest settings.
+    ///
+    /// # Errors
+    /// As [`Context::settings`].
+    pub(crate) fn project_options_with(
+        &self,
+        project: Option<&ProjectInfo>,
+        flags: &SettingsLayer,
+    ) -> Result<ProjectOptions, ProjectError> {
+        let mut options = ProjectOptions::new(self.settings(project, flags)?);
         options.clock = Clock::system();
         Ok(options)
     }

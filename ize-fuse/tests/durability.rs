@@ -183,3 +183,41 @@ fn writes_that_ask_for_it_are_durable_when_they_return() {
         assert_eq!(synced, 4 * WRITES, "one sync for each write, though the kernel asks for one more of its own");
     }
 }
+
+#[test]
+fn unmounting_while_calls_wait_for_the_disk_answers_them_and_ends() {
+    let name = "unmounting_while_calls_wait_for_the_disk_answers_them_and_ends";
+    if let Some(root) = inside() {
+        let mut file = File::create(root.join("file")).unwrap();
+        file.write_all(b"content").unwrap();
+        for _ in 0..3 {
+            // Out of sight meanwhile, and served all the same.
+            file.sync_all().unwrap();
+            file.write_all(b", and more").unwrap();
+        }
+        return;
+    }
+    if !can_mount() {
+        return;
+    }
+    for mode in [DurabilityMode::Immediate, DurabilityMode::default(), DurabilityMode::Relaxed] {
+        let (project, disk) = slow_project(mode, SYNC_TAKES);
+        let mounted = Mounted::new(project.tree());
+        thread::scope(|scope| {
+            let working = scope.spawn(|| run_inside(name, mounted.path()));
+            let patience = Instant::now() + Duration::from_secs(60);
+            while fs::metadata(project.working().join("file")).map_or(0, |file| file.len()) == 0 {
+                assert!(Instant::now() < patience, "nothing was written");
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert!(mounted.mount.unmount(DetachMode::RefuseIfBusy).is_err(), "a file is open in it");
+            mounted.mount.unmount(DetachMode::Lazy).unwrap();
+            working.join().unwrap();
+        });
+        mounted.mount.wait().unwrap();
+        project.recorder.close().unwrap();
+        assert!(disk.synced() >= 3, "{mode:?}");
+        assert_eq!(fs::read(project.working().join("file")).unwrap(), b"content, and more, and more, and more");
+        project.assert_history_is_working();
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ize_core::project::{NewProject, Project, ProjectName, Settings, SettingsLayer};
 
 use super::progress;
-use crate::arguments::{Init, StorageChoice};
+use crate::arguments::{Durability, Init, StorageChoice};
 use crate::backends;
 use crate::context::Context;
 use crate::failure::{Failure, Kind, Result};
@@ -18,6 +18,7 @@ pub(super) fn run(context: &Context, arguments: &Init) -> Result<()> {
         let set = new.settings.set("ignore", pattern, "--ignore");
         set.map_err(|error| Failure::from(ize_core::project::ProjectError::from(error)))?;
     }
+    new.settings.durability = arguments.durability.map(Durability::layer);
     new.adopt = folder(context, arguments.in_place.as_deref())?;
     new.import = folder(context, arguments.from.as_deref())?;
     if let Some(origin) = new.adopt.as_ref().or(new.import.as_ref()) {

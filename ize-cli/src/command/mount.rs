@@ -25,6 +25,7 @@ pub(super) fn run(context: &Context, arguments: &Mount) -> Result<()> {
         mount_point,
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
+        durability: arguments.durability,
         foreground: arguments.foreground,
     };
     if arguments.foreground {
@@ -45,6 +46,7 @@ fn serve(context: &Context, arguments: &Mount) -> Result<()> {
         mount_point: arguments.mount_point.clone().unwrap_or_default(),
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
+        durability: arguments.durability,
         foreground: false,
     };
     let info = context.central.find(&arguments.name);
@@ -116,6 +118,9 @@ fn daemon_command(context: &Context, info: &ProjectInfo, request: &Request) -> R
         if wanted {
             command.arg(flag);
         }
+    }
+    if let Some(durability) = request.durability {
+        command.arg("--durability").arg(durability.kind().1);
     }
     // By id: nobody else can take that meanwhile.
     command.arg("--").arg(info.paths.id.to_string()).arg(&request.mount_point);

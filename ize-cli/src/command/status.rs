@@ -6,7 +6,7 @@ use super::{list, open};
 use crate::arguments::Status as Arguments;
 use crate::context::{Context, Target};
 use crate::failure::{Failure, Result};
-use crate::output::json::{self, StatusLine};
+use crate::output::json::{self, DurabilityField, StatusLine};
 use crate::output::metrics::Metrics;
 use crate::output::{Answer, human, note, stdout};
 
@@ -78,6 +78,7 @@ fn line(info: &ProjectInfo, state: &open::State) -> Result<StatusLine> {
         committed: status.committed.get(),
         pending_ops: status.pending_ops,
         pending_bytes: status.pending_bytes,
+        durability: DurabilityField::from(status.durability),
         poisoned: status.poisoned.clone(),
         sizes: sizes(status).into_iter().collect(),
         journal_bytes_max: status.journal_bytes_max,
@@ -113,6 +114,7 @@ fn text(context: &Context, info: &ProjectInfo, state: &open::State) -> String {
         format!("mounted    {mounted}"),
         format!("files      {}", shorten(&info.working())),
         format!("recorded   {}, committed {}: {pending}", status.recorded, status.committed),
+        format!("durability {}", status.durability),
         format!("backend    {backend}"),
         format!("on disk    {}", disk.join(", ")),
         format!("log        {}", shorten(&info.paths.log())),

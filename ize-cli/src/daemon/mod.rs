@@ -9,6 +9,8 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::arguments::Durability;
+
 pub(crate) use handover::{Parent, Ready, start};
 pub(crate) use serve::serve;
 
@@ -24,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) read_only: bool,
     /// Let other users in.
     pub(crate) allow_other: bool,
+    /// What survives a power cut, if this mount differs from the settings.
+    pub(crate) durability: Option<Durability>,
     /// There is a terminal, and nobody waits.
     pub(crate) foreground: bool,
 }

@@ -2,7 +2,7 @@
 
 use ize_core::model::{Actor, Landmark, OpId, RelPath, Timestamp};
 use ize_core::project::HistoryRow;
-use ize_core::record::QueueStats;
+use ize_core::record::{DurabilityMode, QueueStats};
 use serde::Serialize;
 
 /// One line of `ize history --json`.
@@ -129,6 +129,28 @@ pub(crate) struct ProjectLine {
     pub(crate) dir: String,
 }
 
+/// What an acknowledged operation survives.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DurabilityField {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_pending_ops: Option<usize>,
+}
+
+impl From<DurabilityMode> for DurabilityField {
+    fn from(mode: DurabilityMode) -> Self {
+        let (max_delay_ms, max_pending_ops) = match mode {
+            DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
+                (Some(max_delay_ms), Some(max_pending_ops))
+            }
+            DurabilityMode::Immediate | DurabilityMode::Relaxed => (None, None),
+        };
+        Self { mode: mode.name(), max_delay_ms, max_pending_ops }
+    }
+}
+
 /// One line of `ize status --json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusLine {
@@ -145,6 +167,8 @@ pub(crate) struct StatusLine {
     pub(crate) pending_ops: u64,
     /// Their bytes.
     pub(crate) pending_bytes: u64,
+    /// What an acknowledged operation survives.
+    pub(crate) durability: DurabilityField,
     /// Why nothing can be recorded any more.
     pub(crate) poisoned: Option<String>,
     /// Bytes on disk by part: journal, packs, index...

@@ -39,7 +39,7 @@ pub use reader::Reader;
 pub use registry::{CentralDir, DamagedProject, NewProject, ProjectInfo, ProjectList};
 pub use restore::RestoredPath;
 pub use revision::{Clock, InvalidRevision, Moment, Revision, RevisionError};
-pub use settings::{ProcessorLayer, Settings, SettingsError, SettingsLayer};
+pub use settings::{DurabilityKind, DurabilityLayer, ProcessorLayer, Settings, SettingsError, SettingsLayer};
 pub use status::Status;
 
 /// A specialised `Result` for calls on projects.

@@ -146,14 +146,17 @@ impl Project {
         Ok(op)
     }
 
-    /// Makes everything that happened so far durable, in history, and returns the last operation of it.
+    /// Makes everything that happened so far durable, in the journal, in history and in the live files, and returns the last
+    /// operation of it.
     ///
     /// # Errors
     /// If it could not be recorded or made durable.
     pub fn sync(&self) -> Result<OpId> {
         // First on disk, whatever storage does; a commit is durable when it returns.
         self.recorder.sync()?;
-        self.barrier()
+        let op = self.barrier()?;
+        self.live.sync_working()?;
+        Ok(op)
     }
 
     /// Tells how far the project is recorded.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProjectInfo, Result};
 use crate::model::{OpId, ProjectId};
-use crate::record::{QueueStats, Recorder};
+use crate::record::{DurabilityMode, QueueStats, Recorder};
 use crate::storage::SizeOf;
 
 /// The state of a project.
@@ -38,6 +38,8 @@ pub struct Status {
     pub journal_bytes_max: u64,
     /// What went through the queue since the project was opened.
     pub queue: QueueStats,
+    /// What an acknowledged operation survives.
+    pub durability: DurabilityMode,
     /// Why nothing can be recorded any more, if so.
     pub poisoned: Option<String>,
     /// What the storage takes.
@@ -62,6 +64,7 @@ impl Status {
             journal_bytes: status.journal_bytes,
             journal_bytes_max: status.journal_bytes_max,
             queue: status.queue,
+            durability: recorder.durability(),
             poisoned: status.poisoned,
             sizes: storage.sizes,
         })

@@ -7,6 +7,7 @@
 
 mod coalescer;
 mod draft;
+mod durability;
 mod error;
 mod line;
 mod mark;
@@ -24,10 +25,11 @@ mod tree_sync;
 
 pub use coalescer::OpCodeCoalescer;
 pub use draft::OpDraft;
+pub use durability::DurabilityMode;
 pub use error::RecordError;
 pub use processor::{OpCodeProcessor, ProcessorConfig};
 pub use queue::{OpCodeQueue, QueueLimits};
-pub use recorder::{DurabilityMode, Recorder, RecorderOptions, RecorderStatus, Reservation};
+pub use recorder::{Recorder, RecorderOptions, RecorderStatus, Reservation};
 pub use stats::QueueStats;
 pub use tree_sync::{TreeSyncDue, UnsyncedTree};
 

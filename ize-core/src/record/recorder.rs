@@ -15,29 +15,13 @@ use super::shared::{Caretaker, Log, Shared};
 use super::syncer::{self, Syncer};
 use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
 use super::{
-    OP_TARGET, OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats, RecordError, Result,
+    DurabilityMode, OP_TARGET, OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats,
+    RecordError, Result,
 };
 use crate::failpoint;
 use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, RecoveryReport, Seq, TreeSyncPoint};
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
 use crate::storage::FileSystemStorage;
-
-/// What a returned operation survives. A killed process loses nothing in any mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DurabilityMode {
-    /// A power cut: each operation is synced before it returns.
-    Immediate,
-    /// A power cut, but for what returned since the last completed sync; the next one begins after so much at the latest.
-    GroupCommit {
-        /// The longest that a recorded operation waits for its sync to begin.
-        max_delay_ms: u64,
-        /// The most operations that wait for it.
-        max_pending_ops: usize,
-    },
-    /// A power cut, but for what was recorded since the last `fsync` in the mount, `ize sync`, or commit.
-    #[default]
-    Relaxed,
-}
 
 /// How a recorder works.
 #[derive(Clone, Debug)]
@@ -464,6 +448,11 @@ impl Recorder {
     /// Tells what opening the journal found.
     pub fn recovery(&self) -> RecoveryReport {
         self.recovery
+    }
+
+    /// Returns what an acknowledged operation survives.
+    pub fn durability(&self) -> DurabilityMode {
+        self.durability
     }
 
     /// Returns the storage.

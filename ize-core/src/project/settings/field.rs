@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::SettingsError;
+use super::{DurabilityKind, DurabilityLayer, SettingsError};
 use crate::project::nearest::nearest;
-use crate::record::DurabilityMode;
 use crate::tree::IgnoreRules;
 
 const MIB: u64 = 1 << 20;
 const DURABILITY_KEYS: [&str; 3] = ["mode", "max-delay-ms", "max-pending-ops"];
 const DURABILITY_MODES: [&str; 3] = ["immediate", "group", "relaxed"];
-/// What `"group"` means where no limits are given.
-const GROUP_DEFAULT: DurabilityMode = DurabilityMode::GroupCommit { max_delay_ms: 5, max_pending_ops: 100 };
 
 /// One value, and what errors call it.
 pub(super) struct Field<'a> {
@@ -97,55 +94,49 @@ impl Field<'_> {
         }
     }
 
-    pub(super) fn durability(&self) -> Result<DurabilityMode, SettingsError> {
+    pub(super) fn durability(&self) -> Result<DurabilityLayer, SettingsError> {
         let Value::Table(table) = self.value else {
-            return durability_of(&self.text()?).ok_or_else(|| self.invalid(one_of(&DURABILITY_MODES)));
+            return Ok(DurabilityLayer { mode: Some(self.durability_kind()?), ..DurabilityLayer::default() });
         };
-        let (mut mode, mut delay, mut pending) = (None, None, None);
+        let mut layer = DurabilityLayer::default();
         for (key, value) in table {
             let dotted = format!("{}.{key}", self.key);
             let field = Field { origin: self.origin, key: &dotted, value };
             match normalise(key).as_str() {
-                "mode" => {
-                    mode = Some(durability_of(&field.text()?).ok_or_else(|| field.invalid(one_of(&DURABILITY_MODES)))?);
-                }
-                "max-delay-ms" => delay = Some(field.count()? as u64),
-                "max-pending-ops" => pending = Some(field.count()?),
+                "mode" => layer.mode = Some(field.durability_kind()?),
+                "max-delay-ms" => layer.max_delay_ms = Some(field.count()? as u64),
+                "max-pending-ops" => layer.max_pending_ops = Some(field.count()?),
                 _ => return Err(field.unknown(&DURABILITY_KEYS)),
             }
         }
-        match mode.unwrap_or(GROUP_DEFAULT) {
-            DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => Ok(DurabilityMode::GroupCommit {
-                max_delay_ms: delay.unwrap_or(max_delay_ms),
-                max_pending_ops: pending.unwrap_or(max_pending_ops),
-            }),
-            other if delay.is_none() && pending.is_none() => Ok(other),
-            _ => Err(self.invalid("of mode \"group\" to have limits")),
+        let is_group = layer.mode.is_none_or(|mode| mode == DurabilityKind::Group);
+        if is_group || !layer.has_limits() { Ok(layer) } else { Err(self.invalid("of mode \"group\" to have limits")) }
+    }
+
+    fn durability_kind(&self) -> Result<DurabilityKind, SettingsError> {
+        match self.text()?.to_lowercase().as_str() {
+            "immediate" => Ok(DurabilityKind::Immediate),
+            "group" | "group-commit" => Ok(DurabilityKind::Group),
+            "relaxed" => Ok(DurabilityKind::Relaxed),
+            _ => Err(self.invalid(one_of(&DURABILITY_MODES))),
         }
     }
 }
 
-fn durability_of(text: &str) -> Option<DurabilityMode> {
-    match text.to_lowercase().as_str() {
-        "immediate" => Some(DurabilityMode::Immediate),
-        "group" | "group-commit" => Some(GROUP_DEFAULT),
-        "relaxed" => Some(DurabilityMode::Relaxed),
-        _ => None,
+pub(super) fn durability_value(layer: DurabilityLayer) -> Value {
+    let name = layer.mode.map(|mode| match mode {
+        DurabilityKind::Immediate => "immediate",
+        DurabilityKind::Group => "group",
+        DurabilityKind::Relaxed => "relaxed",
+    });
+    if let (Some(name), false) = (name, layer.has_limits()) {
+        return Value::from(name);
     }
-}
-
-pub(super) fn durability_value(durability: DurabilityMode) -> Value {
-    match durability {
-        DurabilityMode::Immediate => Value::from("immediate"),
-        DurabilityMode::Relaxed => Value::from("relaxed"),
-        DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops } => {
-            let mut table = Table::new();
-            table.insert("mode".into(), Value::from("group"));
-            table.insert("max-delay-ms".into(), integer(max_delay_ms));
-            table.insert("max-pending-ops".into(), integer(max_pending_ops as u64));
-            Value::Table(table)
-        }
-    }
+    let mut table = Table::new();
+    table.extend(name.map(|name| ("mode".to_owned(), Value::from(name))));
+    table.extend(layer.max_delay_ms.map(|delay| ("max-delay-ms".to_owned(), integer(delay))));
+    table.extend(layer.max_pending_ops.map(|ops| ("max-pending-ops".to_owned(), integer(ops as u64))));
+    Value::Table(table)
 }
 
 pub(super) fn integer(number: u64) -> Value {

@@ -9,7 +9,7 @@
 //! | `central-dir` | where projects live; only in the user's file | |
 //! | `backend` | which storage new projects get | `"store"` |
 //! | `engine` | which engine of the backend new projects get | the backend's own |
-//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }` | `"relaxed"` |
+//! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }`; the limits alone leave the mode to other layers, and hold whichever layer chooses group mode | `"group"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
 //! | `compress` | whether content is stored compressed where that makes it smaller | `true` |
@@ -18,6 +18,7 @@
 //! | `processor.worker-threads` | one thread that commits, and so many less one that prepare | the recorder's |
 //! | `processor.enable-compression` | whether neighbouring operations are merged into one (see `compress` for content) | `true` |
 
+mod durability;
 mod field;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use self::durability::GroupLimits;
+pub use self::durability::{DurabilityKind, DurabilityLayer};
 use self::field::{Field, durability_value, integer, normalise};
 use crate::record::DurabilityMode;
 
@@ -105,7 +108,7 @@ pub struct SettingsLayer {
     /// Which engine of the backend new projects get.
     pub engine: Option<String>,
     /// What survives a power cut.
-    pub durability: Option<DurabilityMode>,
+    pub durability: Option<DurabilityLayer>,
     /// Patterns of files that are not recorded.
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow, in bytes.
@@ -234,6 +237,8 @@ pub struct Settings {
     pub engine: Option<String>,
     /// What survives a power cut.
     pub durability: DurabilityMode,
+    /// What group mode means, whether or not it is on.
+    group: GroupLimits,
     /// Patterns of files that are not recorded, the weakest first.
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow; see [`Settings::floor_bytes`].
@@ -270,7 +275,10 @@ impl Settings {
         over(&mut self.processor.max_batch_size, &layer.processor.max_batch_size);
         over(&mut self.processor.worker_threads, &layer.processor.worker_threads);
         over(&mut self.processor.enable_compression, &layer.processor.enable_compression);
-        self.durability = layer.durability.unwrap_or(self.durability);
+        if let Some(durability) = &layer.durability {
+            self.group.overlay(durability);
+            self.durability = durability.mode_over(self.durability, self.group);
+        }
         self.ignore.extend(layer.ignore.iter().cloned());
         self
     }
@@ -320,7 +328,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(layer.central_dir.as_deref(), Some(Path::new("~/.local/share/ize")));
-        assert_eq!(layer.durability, Some(DurabilityMode::GroupCommit { max_delay_ms: 20, max_pending_ops: 100 }));
+        assert_eq!(
+            layer.durability,
+            Some(DurabilityLayer { mode: Some(DurabilityKind::Group), max_delay_ms: Some(20), max_pending_ops: None })
+        );
         assert_eq!(layer.floor_bytes, Some(1 << 30));
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
         assert_eq!((layer.compress, layer.processor.enable_compression), (Some(false), Some(false)));
@@ -383,6 +394,30 @@ mod tests {
         assert_eq!(settings.durability, DurabilityMode::Immediate);
         assert_eq!(settings.ignore, ["*.o", "!keep.o"]);
         assert_eq!(settings.processor.worker_threads, Some(3));
+    }
+
+    #[test]
+    fn durability_is_group_unless_told_otherwise_and_limits_hold_whichever_layer_chooses_it() {
+        let resolved = |texts: &[&str]| {
+            let layers: Vec<_> = texts.iter().map(|text| parse(text).unwrap()).collect();
+            Settings::resolve(&layers).durability
+        };
+        let group = |max_delay_ms, max_pending_ops| DurabilityMode::GroupCommit { max_delay_ms, max_pending_ops };
+        assert_eq!(resolved(&[]), group(5, 100));
+        assert_eq!(resolved(&["durability = { max-delay-ms = 20 }"]), group(20, 100));
+        assert_eq!(
+            resolved(&["durability = { max-delay-ms = 20 }", "durability = 'relaxed'"]),
+            DurabilityMode::Relaxed
+        );
+        let back =
+            ["durability = { mode = 'group', max-delay-ms = 20 }", "durability = 'immediate'", "durability = 'group'"];
+        assert_eq!(resolved(&back), group(20, 100));
+        let two = ["durability = 'immediate'", "durability = { max-pending-ops = 7 }"];
+        assert_eq!(resolved(&two), DurabilityMode::Immediate, "limits alone choose no mode");
+        assert_eq!(
+            resolved(&["durability = { max-delay-ms = 20 }", "durability = { max-pending-ops = 7 }"]),
+            group(20, 7)
+        );
     }
 
     #[test]
