@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod mapped;
 mod mounted;
 mod project;
 mod slow;
@@ -181,6 +182,25 @@ fn writes_that_ask_for_it_are_durable_when_they_return() {
     });
     if let Some(synced) = synced {
         assert_eq!(synced, 4 * WRITES, "one sync for each write, though the kernel asks for one more of its own");
+    }
+}
+
+#[test]
+fn msync_is_durable_when_it_returns() {
+    let name = "msync_is_durable_when_it_returns";
+    let synced = with_slow_syncs(name, DurabilityMode::Relaxed, |root| {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(root.join("file")).unwrap();
+        file.set_len(8192).unwrap();
+        file.sync_all().unwrap();
+        let mut mapping = mapped::Mapping::new(&file, 8192);
+        mapping.bytes()[4096..4115].copy_from_slice(b"through the mapping");
+        let began = Instant::now();
+        mapping.flush();
+        assert!(began.elapsed() >= SYNC_TAKES, "msync did not wait for the disk");
+        assert_eq!(&fs::read(root.join("file")).unwrap()[4096..4115], b"through the mapping");
+    });
+    if let Some(synced) = synced {
+        assert_eq!(synced, 2);
     }
 }
 
