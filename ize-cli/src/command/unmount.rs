@@ -14,9 +14,6 @@ use crate::holders;
 use crate::output::{note, say};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A busy mount is tried again for this long: a program that just ended may still be closing its files.
-const BUSY_TRIES: u32 = 10;
-const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// The most processes that a message lists.
 const HOLDERS_LISTED: usize = 5;
 
@@ -26,15 +23,9 @@ pub(super) fn run(context: &Context, arguments: &Unmount) -> Result<()> {
     let Some(mut client) = open::daemon(info)? else {
         return not_running(context, info);
     };
-    let mut tries = 0;
-    let options = UnmountOptions { force: arguments.force };
-    while let Err(error) = client.unmount(options) {
-        let failure = Failure::from(error);
-        tries += 1;
-        if failure.kind != Kind::InTheWay || tries >= BUSY_TRIES {
-            return Err(explained(context, info, failure)?);
-        }
-        thread::sleep(BUSY_INTERVAL);
+    // The daemon gives a program that just ended the time to close its files.
+    if let Err(error) = client.unmount(UnmountOptions { force: arguments.force }) {
+        return Err(explained(context, info, Failure::from(error))?);
     }
     wait_until_gone(info)?;
     say(format_args!("'{}' is unmounted; everything is recorded", info.name()))
