@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::model::Timestamp;
+
 /// One mount of one filesystem in one boot of the machine. As long as a folder's session is the same, whatever any process
 /// wrote there is there, synced or not; in another session what was not synced may be missing.
 ///
@@ -35,6 +37,13 @@ impl Session {
     pub fn is_same_boot(&self, other: &Self) -> bool {
         self.boot == other.boot
     }
+}
+
+/// Returns when the machine was booted, by its present clock; `None` where the system does not tell.
+pub fn booted_at() -> Option<Timestamp> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(Timestamp::from_secs_nanos(seconds.trim().parse().ok()?, 0))
 }
 
 impl fmt::Display for Session {
@@ -76,6 +85,11 @@ mod tests {
         let other = of(std::path::Path::new("/proc"));
         assert_ne!(other, session);
         assert!(other.is_same_boot(&session));
+    }
+
+    #[test]
+    fn the_machine_was_booted_before_now() {
+        assert!(booted_at().unwrap() <= Timestamp::now());
     }
 
     #[test]

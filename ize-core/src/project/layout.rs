@@ -3,6 +3,7 @@
 //! ```text
 //! projects/{uuid}/
 //!     meta/project.toml     what the project is
+//!     meta/tree.toml        whether its live files are on disk
 //!     working/              its live files, unless it adopted a folder elsewhere
 //!     journal/  store/      what was recorded
 //!     lock  socket  log     of the process that has it open
@@ -85,6 +86,11 @@ impl ProjectPaths {
     /// Returns the file that describes the project.
     pub fn project_toml(&self) -> PathBuf {
         self.dir.join("meta").join("project.toml")
+    }
+
+    /// Returns the file that tells what is known of the live files.
+    pub fn tree_toml(&self) -> PathBuf {
+        self.dir.join("meta").join("tree.toml")
     }
 
     /// Returns where the live files are, unless the project adopted a folder: see [`ProjectToml::working`].

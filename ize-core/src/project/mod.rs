@@ -25,6 +25,7 @@ mod revision;
 mod script;
 mod settings;
 mod status;
+mod tree_state;
 
 pub use backend::{Backend, BackendOptions, Backends};
 pub use error::{ErrorKind, ProjectError};

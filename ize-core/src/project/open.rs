@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::layout::make_private_dir;
+use super::tree_state::TreeState;
 use super::{Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result, Status};
 use crate::record::{Recorder, RecorderOptions};
-use crate::tree::{IgnoreRules, Live, LiveOptions, ReconcileOptions, ReconcileReport};
+use crate::session::Session;
+use crate::tree::{IgnoreRules, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
 
 /// The largest rule file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -67,13 +70,66 @@ pub(super) fn open_working(info: &ProjectInfo) -> Result<OwnedFd> {
     rustix::fs::open(&working, flags, Mode::empty()).map_err(|errno| ProjectError::io("open", working)(errno.into()))
 }
 
-/// Records what changed while nobody looked; `external` if somebody else changed it.
-pub(super) fn reconcile(live: &Live, options: &ProjectOptions, external: bool) -> Result<ReconcileReport> {
+/// What opening a tree found and did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// What had to be put right after a power cut.
+    pub(super) mended: Option<MendReport>,
+    /// What had changed while nobody looked.
+    pub(super) reconciled: ReconcileReport,
+}
+
+/// Makes the tree and history equal: puts right what a power cut did, then records what changed while nobody looked;
+/// `external` if somebody else changed it.
+pub(super) fn settle(info: &ProjectInfo, live: &Live, options: &ProjectOptions, external: bool) -> Result<Found> {
+    let path = info.paths.tree_toml();
+    let recorder = live.recorder();
+    let state = TreeState::read(&path)?;
+    let cut = state.power_cut(live.working()?, recorder)?;
     if options.read_only {
-        return Ok(ReconcileReport::default());
+        if cut.is_some() {
+            tracing::warn!("the live files may lack something since a power cut; opening for writing puts it right");
+        }
+        return Ok(Found::default());
     }
+    let mended = cut.as_ref().map(|cut| mend(&path, live, cut)).transpose()?;
+    let session = Session::of(live.working()?).map_err(ProjectError::io("open", info.working()))?;
+    if mended.is_none() {
+        let synced = match state {
+            TreeState::Open { synced, .. } => synced,
+            _ => recorder.recorded(),
+        };
+        TreeState::Open { session: session.clone(), synced }.write(&path)?;
+    }
+    live.begin_writeback()?;
     let mut tell = |seen| options.tell(Progress::Reconciling(seen));
-    Ok(live.reconcile(ReconcileOptions { external, progress: Some(&mut tell) })?)
+    // What was put right is no change that anybody made.
+    let external = external && mended.is_none();
+    let reconciled = live.reconcile(ReconcileOptions { external, progress: Some(&mut tell) })?;
+    if !reconciled.is_clean() {
+        // What was found is a state of its own.
+        recorder.barrier()?;
+    }
+    if mended.is_some() {
+        let synced = recorder.recorded();
+        recorder.wait_committed(synced)?;
+        live.sync_working()?;
+        TreeState::Open { session, synced }.write(&path)?;
+    }
+    Ok(Found { mended, reconciled })
+}
+
+fn mend(path: &Path, live: &Live, cut: &PowerCut) -> Result<MendReport> {
+    tracing::warn!(target = %cut.target, synced = %cut.synced, "the power was cut; bringing the live files to where history is");
+    TreeState::Mending { synced: cut.synced, target: cut.target }.write(path)?;
+    let report = live.mend(cut)?;
+    tracing::info!(?report, "the live files are where history is");
+    Ok(report)
+}
+
+/// Notes that the tree is on disk, and nobody has it open.
+pub(super) fn note_closed(info: &ProjectInfo) -> Result<()> {
+    TreeState::Closed.write(&info.paths.tree_toml())
 }
 
 fn ignore_rules(info: &ProjectInfo, working: &OwnedFd, options: &ProjectOptions) -> Result<IgnoreRules> {

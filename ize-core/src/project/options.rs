@@ -67,6 +67,7 @@ impl ProjectOptions {
                 worker_threads: layer.worker_threads.unwrap_or(built_in.worker_threads),
                 enable_compression: layer.enable_compression.unwrap_or(built_in.enable_compression),
             },
+            guards_tree: true,
             ..RecorderOptions::default()
         }
     }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::open::{self, OpenHistory};
+use super::open::{self, Found, OpenHistory};
 use super::{
     Backends, CentralDir, History, HistoryQuery, NewProject, Progress, ProjectError, ProjectInfo, ProjectLock,
     ProjectOptions, Reader, Result, Revision, Status,
 };
 use crate::model::{OpId, Timestamp};
-use crate::record::Recorder;
+use crate::record::{RecordError, Recorder};
 use crate::storage::{FileSystemStorageExt, Finding, RefName, StorageError};
-use crate::tree::{CopyOptions, CopyReport, Live, ReconcileReport, Snapshot, import};
+use crate::tree::{CopyOptions, CopyReport, Live, MendReport, ReconcileReport, Snapshot, import};
 
 /// An open project. Only one process at a time has it open.
 ///
@@ -29,7 +29,7 @@ pub struct Project {
     live: Arc<Live>,
     recorder: Arc<Recorder>,
     mount_point: Mutex<Option<PathBuf>>,
-    found: ReconcileReport,
+    found: Found,
     imported: Option<CopyReport>,
     // The last to go: until then nobody else may open the project.
     _lock: ProjectLock,
@@ -78,11 +78,7 @@ impl Project {
     ) -> Result<Self> {
         let OpenHistory { recorder, lock } = OpenHistory::open(&info, backends, &options)?;
         let live = open::open_live(&info, Arc::clone(&recorder), &mut options)?;
-        let found = open::reconcile(&live, &options, external)?;
-        if !found.is_clean() {
-            // What was found is a state of its own.
-            recorder.barrier()?;
-        }
+        let found = open::settle(&info, &live, &options, external)?;
         Ok(Self {
             info,
             options,
@@ -112,7 +108,12 @@ impl Project {
 
     /// Tells what had changed in the tree while the project was not open.
     pub fn found(&self) -> &ReconcileReport {
-        &self.found
+        &self.found.reconciled
+    }
+
+    /// Tells what a power cut had done to the tree, if there was one while the project was open.
+    pub fn mended(&self) -> Option<&MendReport> {
+        self.found.mended.as_ref()
     }
 
     /// Tells what was copied in, if the project was just made from another folder.
@@ -225,10 +226,18 @@ impl Project {
     /// # Errors
     /// If something could not be recorded or committed; the journal keeps it then.
     pub fn close(&self) -> Result<()> {
-        match self.recorder.close() {
-            Err(crate::record::RecordError::Closed) => Ok(()),
-            other => Ok(other?),
+        // So that the journal need not stand for the tree any more. If it fails the journal stays, and says so.
+        if !self.options.read_only && self.recorder.status().poisoned.is_none() {
+            self.live.sync_working()?;
         }
+        match self.recorder.close() {
+            Err(RecordError::Closed) => return Ok(()),
+            other => other?,
+        }
+        if !self.options.read_only && self.recorder.is_tree_synced() {
+            open::note_closed(&self.info)?;
+        }
+        Ok(())
     }
 }
 

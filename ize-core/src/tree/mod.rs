@@ -22,7 +22,7 @@ use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
 pub use self::ignore::IgnoreRules;
 pub use error::TreeError;
-pub use live::{Invalidator, Live, LiveOptions, ReconcileOptions, ReconcileReport};
+pub use live::{Invalidator, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
 pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
 pub use restore::{RestoreError, RestoreOptions, RestoreReport, Restored, restore};
 pub use snapshot::Snapshot;

@@ -6,6 +6,7 @@ mod compare;
 mod durable;
 mod gated;
 mod ignored;
+mod mend;
 mod past;
 mod random;
 mod reconcile;

@@ -51,14 +51,19 @@ impl World {
         Self { live, recorder, storage, folder }
     }
 
-    /// Closes the project, lets somebody edit `working/`, opens it again and reconciles.
-    pub(crate) fn reopened(self, edit: impl FnOnce(&std::path::Path)) -> (Self, ReconcileReport) {
+    /// Closes the project, lets something happen to `working/`, and opens it again.
+    pub(crate) fn struck(self, strike: impl FnOnce(&std::path::Path)) -> Self {
         let Self { live, recorder, storage, folder } = self;
         drop(live);
         recorder.close().unwrap();
         drop(recorder);
-        edit(&folder.path().join("working"));
-        let world = Self::open(folder, storage, &[]);
+        strike(&folder.path().join("working"));
+        Self::open(folder, storage, &[])
+    }
+
+    /// Closes the project, lets somebody edit `working/`, opens it again and reconciles.
+    pub(crate) fn reopened(self, edit: impl FnOnce(&std::path::Path)) -> (Self, ReconcileReport) {
+        let world = self.struck(edit);
         let report = world.live.reconcile(ReconcileOptions::default()).unwrap();
         (world, report)
     }

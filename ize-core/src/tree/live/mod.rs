@@ -15,8 +15,10 @@ mod content;
 mod durable;
 mod handles;
 mod locks;
+mod mend;
 mod namespace;
 mod nodes;
+mod past;
 mod reading;
 mod reconcile;
 mod record_tree;
@@ -49,6 +51,7 @@ use crate::failpoint;
 use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
 use crate::record::{OpDraft, Recorder, Reservation};
 
+pub use self::mend::{MendReport, PowerCut};
 pub use self::reconcile::{ReconcileOptions, ReconcileReport};
 
 /// The name at the root of every project that is kept for Ize itself.
@@ -113,7 +116,7 @@ pub struct Live {
     disk: Option<DiskThreads>,
     device: u64,
     writeback: Arc<Writeback>,
-    _writeback_thread: Option<WritebackThread>,
+    writeback_thread: Mutex<Option<WritebackThread>>,
     invalidator: RwLock<Option<Box<dyn Invalidator>>>,
 }
 
@@ -151,8 +154,6 @@ impl Live {
         let for_room = rustix::io::fcntl_dupfd_cloexec(&working, 0)?;
         let for_sync = host::reopen_directory(&working)?;
         let writeback = Arc::new(Writeback::new(Arc::clone(&recorder), for_sync));
-        let writes = !options.read_only && recorder.guards_tree();
-        let thread = if writes { Some(WritebackThread::start(&writeback)?) } else { None };
         Ok(Self {
             nodes: Nodes::new(working, root.id, options.descriptors_max),
             locks: Locks::new(),
@@ -167,7 +168,7 @@ impl Live {
             disk: options.sync_working.then(DiskThreads::default),
             device: root.id.device,
             writeback,
-            _writeback_thread: thread,
+            writeback_thread: Mutex::default(),
             invalidator: RwLock::default(),
             recorder,
         })
@@ -176,6 +177,24 @@ impl Live {
     /// Returns the recorder that changes go to.
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
+    }
+
+    /// Begins to bring changes to the disk of `working/` in the background, until this value is dropped. To be called once
+    /// `working/` is what history says ([`Live::mend`]).
+    ///
+    /// # Errors
+    /// If there can be no more threads.
+    pub fn begin_writeback(&self) -> Result<()> {
+        let mut thread = self.writeback_thread.lock();
+        if thread.is_none() && !self.read_only && self.recorder.guards_tree() {
+            *thread = Some(WritebackThread::start(&self.writeback)?);
+        }
+        Ok(())
+    }
+
+    /// Returns a descriptor of `working/`.
+    pub(crate) fn working(&self) -> Result<Arc<OwnedFd>> {
+        Ok(self.nodes.fd(&self.nodes.get(FileId::ROOT)?)?)
     }
 
     /// Makes all changes that were recorded until now durable in `working/` itself. Does nothing where the recorder does

@@ -13,21 +13,16 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::namespace::removal;
-use super::record_tree::{Arrivals, Steps, next_data, push_xattrs};
+use super::past::{Past, Print, is_unchanged};
+use super::record_tree::{Arrivals, Steps, push_xattrs};
 use super::{Live, RESERVED_NAME, recording};
 use crate::failpoint;
 use crate::model::{
     Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
     Timestamp, Touched, View,
 };
-use crate::storage::FileSystemStorage;
 use crate::tree::Result;
 use crate::tree::host::{self, HostId, HostStat};
-
-/// Content is compared in blocks of this many bytes.
-const BLOCK_BYTES: usize = 64 * 1024;
-/// How many entries are read from history at a time.
-const PAGE: usize = 1000;
 
 /// How to reconcile.
 #[non_exhaustive]
@@ -81,30 +76,24 @@ impl Live {
     pub fn reconcile(&self, options: ReconcileOptions<'_>) -> Result<ReconcileReport> {
         let at = self.recorder.recorded();
         self.recorder.wait_committed(at).map_err(recording)?;
-        let mut reconciler = Reconciler {
-            live: self,
-            storage: Arc::clone(self.recorder.storage()),
-            view: View::new(self.recorder.branch(), at),
-            arrivals: Arrivals::new(self, options.external),
-            progress: options.progress,
-            missing: Missing::default(),
-            fresh: VecDeque::new(),
-            inode_of: HashMap::new(),
-            file_of: HashMap::new(),
-            report: ReconcileReport::default(),
-        };
+        let past = Past { storage: Arc::clone(self.recorder.storage()), view: View::new(self.recorder.branch(), at) };
+        let mut reconciler = Reconciler::new(self, past, options);
         failpoint::pass("reconcile");
         reconciler.run()?;
         failpoint::pass("reconciled");
         Ok(reconciler.report)
     }
+
+    /// Records what a file that history has is like, as somebody else's change. `past` is the newest state of history.
+    pub(super) fn record_as_found(&self, past: &Past, file: FileId, fd: &OwnedFd) -> Result<()> {
+        Reconciler::new(self, past.clone(), ReconcileOptions::default()).compare(file, fd, &host::stat(fd)?)
+    }
 }
 
 struct Reconciler<'a, 'p> {
     live: &'a Live,
-    storage: Arc<dyn FileSystemStorage>,
     /// History as it was before.
-    view: View,
+    past: Past,
     arrivals: Arrivals<'a>,
     progress: Option<&'p mut dyn FnMut(u64)>,
     missing: Missing,
@@ -120,22 +109,6 @@ struct Reconciler<'a, 'p> {
 struct Missing {
     entries: HashMap<Entry, (FileId, FileMetadata)>,
     by_print: HashMap<Print, Vec<Entry>>,
-}
-
-/// What a renamed inode keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Print {
-    kind: FileKind,
-    size: u64,
-    mtime: Timestamp,
-}
-
-impl Print {
-    fn of(metadata: &FileMetadata) -> Self {
-        // The size of a folder is the host's business and differs between hosts.
-        let size = if metadata.kind == FileKind::Directory { 0 } else { metadata.size };
-        Self { kind: metadata.kind, size, mtime: metadata.mtime }
-    }
 }
 
 /// An entry that `working/` has and history has not.
@@ -160,7 +133,21 @@ struct Pending {
     name: Name,
 }
 
-impl Reconciler<'_, '_> {
+impl<'a, 'p> Reconciler<'a, 'p> {
+    fn new(live: &'a Live, past: Past, options: ReconcileOptions<'p>) -> Self {
+        Self {
+            live,
+            past,
+            arrivals: Arrivals::new(live, options.external),
+            progress: options.progress,
+            missing: Missing::default(),
+            fresh: VecDeque::new(),
+            inode_of: HashMap::new(),
+            file_of: HashMap::new(),
+            report: ReconcileReport::default(),
+        }
+    }
+
     fn run(&mut self) -> Result<()> {
         let root = self.live.nodes.get(FileId::ROOT)?;
         let fd = self.live.nodes.fd(&root)?;
@@ -198,7 +185,7 @@ impl Reconciler<'_, '_> {
     }
 
     fn walk_one(&mut self, folder: &Folder) -> Result<Vec<Pending>> {
-        let mut known = self.known_entries(folder.file)?;
+        let mut known = self.past.entries(folder.file)?;
         let mut below = Vec::new();
         for name in host::names_in(&*folder.fd)? {
             let Ok(name) = Name::from_os(&name) else { continue };
@@ -214,7 +201,7 @@ impl Reconciler<'_, '_> {
             let was = known.remove(&name);
             if let Some(file) = was {
                 self.missing.entries.remove(&entry);
-                let before = self.storage.node(self.view, file)?;
+                let before = self.past.node(file)?;
                 if before.is_some_and(|before| self.is_same_inode(file, &before, &found)) {
                     self.seen_one();
                     if !before.is_some_and(|before| is_unchanged(&before, &found.metadata)) {
@@ -240,17 +227,6 @@ impl Reconciler<'_, '_> {
         Ok(below)
     }
 
-    fn known_entries(&self, dir: FileId) -> Result<HashMap<Name, FileId>> {
-        let mut known = HashMap::new();
-        let mut after: Option<Name> = None;
-        loop {
-            let page = self.storage.entries(self.view, dir, after.as_ref(), PAGE)?;
-            let Some(last) = page.last() else { return Ok(known) };
-            after = Some(last.name.clone());
-            known.extend(page.into_iter().map(|entry| (entry.name, entry.file)));
-        }
-    }
-
     /// Tells whether what the host has can be the file that history has under the same name.
     fn is_same_inode(&mut self, file: FileId, was: &FileMetadata, found: &HostStat) -> bool {
         if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
@@ -271,7 +247,7 @@ impl Reconciler<'_, '_> {
 
     /// Records how an inode that history knows differs from what history has.
     fn compare(&mut self, file: FileId, fd: &OwnedFd, found: &HostStat) -> Result<()> {
-        let was = self.storage.node(self.view, file)?;
+        let was = self.past.node(file)?;
         let now = found.metadata;
         if was.is_some_and(|was| is_unchanged(&was, &now)) {
             return Ok(());
@@ -285,7 +261,7 @@ impl Reconciler<'_, '_> {
         if now.kind == FileKind::Symlink && self.compare_target(&mut steps, file, fd, &now)? {
             landmark = Some(Landmark::Close);
         }
-        let known = self.storage.xattrs(self.view, file)?;
+        let known = self.past.storage.xattrs(self.past.view, file)?;
         push_xattrs(&mut steps, file, fd, &known, now)?;
         push_metadata(&mut steps, file, &was, &now)?;
         if file == FileId::ROOT {
@@ -317,21 +293,12 @@ impl Reconciler<'_, '_> {
             size = now.size;
         }
         let mut differs = was.size != now.size;
-        let (mut ours, mut theirs) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
-        let mut offset = 0;
-        while let Some(start) = self.next_content(&fd, file, offset, now.size)? {
-            let start = start - start % BLOCK_BYTES as u64;
-            let want = usize::try_from(now.size - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-            let read = host::read_full(&fd, start, &mut ours[..want])?;
-            theirs[..want].fill(0);
-            self.storage.read(self.view, file, start, &mut theirs[..want])?;
-            if ours[..read] != theirs[..read] {
-                differs = true;
-                size = size.max(start + read as u64);
-                push_block(steps, file, start, &ours[..read], FileMetadata { size, ..*now })?;
-            }
-            offset = start + want as u64;
-        }
+        self.past.differences(file, &fd, now.size, &mut |start, ours, _| {
+            differs = true;
+            size = size.max(start + ours.len() as u64);
+            push_block(steps, file, start, ours, FileMetadata { size, ..*now })?;
+            Ok(true)
+        })?;
         if size != now.size {
             let op_type = OpType::FileTruncate { file, old_size: size, new_size: now.size };
             steps.push_on_file(op_type, OpData::None, *now)?;
@@ -339,23 +306,14 @@ impl Reconciler<'_, '_> {
         Ok(differs)
     }
 
-    /// Returns where the next data is, in the file or in history.
-    fn next_content(&self, fd: &OwnedFd, file: FileId, offset: u64, size: u64) -> Result<Option<u64>> {
-        let ours = next_data(fd, offset, size)?.map(|(start, _)| start);
-        let theirs = self.storage.extents(self.view, file, offset, 1)?.first().map(|extent| extent.offset);
-        let next = ours.into_iter().chain(theirs.filter(|start| *start < size)).min();
-        Ok(next.map(|start| start.max(offset)))
-    }
-
     fn compare_target(&self, steps: &mut Steps<'_>, file: FileId, fd: &OwnedFd, now: &FileMetadata) -> Result<bool> {
-        let target = host::read_link(fd)?;
-        let mut was = vec![0; target.len() + 1];
-        let read = self.storage.read(self.view, file, 0, &mut was)?;
-        if was[..read] == target[..] {
+        if self.past.has_same_target(file, fd)? {
             return Ok(false);
         }
+        let target = host::read_link(fd)?;
         let size = target.len() as u64;
-        steps.push_on_file(OpType::FileTruncate { file, old_size: read as u64, new_size: 0 }, OpData::None, *now)?;
+        let old_size = self.past.node(file)?.map_or(0, |was| was.size);
+        steps.push_on_file(OpType::FileTruncate { file, old_size, new_size: 0 }, OpData::None, *now)?;
         steps.push_on_file(OpType::FileWrite { file, offset: 0, size }, OpData::Inline(target.into()), *now)?;
         Ok(true)
     }
@@ -364,9 +322,9 @@ impl Reconciler<'_, '_> {
     fn add_missing(&mut self, entry: &Entry, file: FileId) -> Result<()> {
         let mut found = vec![(entry.clone(), file)];
         while let Some((entry, file)) = found.pop() {
-            let Some(metadata) = self.storage.node(self.view, file)? else { continue };
+            let Some(metadata) = self.past.node(file)? else { continue };
             if metadata.kind == FileKind::Directory {
-                let below = self.known_entries(file)?;
+                let below = self.past.entries(file)?;
                 found.extend(below.into_iter().map(|(name, child)| (Entry::new(file, name), child)));
             }
             self.missing.by_print.entry(Print::of(&metadata)).or_default().push(entry.clone());
@@ -437,15 +395,11 @@ impl Reconciler<'_, '_> {
 
     fn is_renamed(&self, file: FileId, fd: &OwnedFd, now: &FileMetadata) -> Result<bool> {
         match now.kind {
-            FileKind::File => Ok(now.size > 0 && self.has_same_content(file, fd, now.size)?),
-            FileKind::Symlink => {
-                let target = host::read_link(fd)?;
-                let mut was = vec![0; target.len() + 1];
-                let read = self.storage.read(self.view, file, 0, &mut was)?;
-                Ok(was[..read] == target[..])
-            }
+            FileKind::File if now.size == 0 => Ok(false),
+            FileKind::File => self.past.has_same_content(file, &host::reopen(fd, OFlags::RDONLY)?, now.size),
+            FileKind::Symlink => self.past.has_same_target(file, fd),
             FileKind::Directory => {
-                let known = self.known_entries(file)?;
+                let known = self.past.entries(file)?;
                 let names = host::names_in(fd)?;
                 let kept = names.iter().filter_map(|name| Name::from_os(name).ok()).filter(|n| known.contains_key(n));
                 Ok(kept.count() * 2 >= known.len().max(names.len()))
@@ -454,27 +408,11 @@ impl Reconciler<'_, '_> {
         }
     }
 
-    fn has_same_content(&self, file: FileId, path_fd: &OwnedFd, size: u64) -> Result<bool> {
-        let fd = host::reopen(path_fd, OFlags::RDONLY)?;
-        let (mut ours, mut theirs) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
-        let mut offset = 0;
-        while let Some(start) = self.next_content(&fd, file, offset, size)? {
-            let want = usize::try_from(size - start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-            let read = host::read_full(&fd, start, &mut ours[..want])?;
-            let known = self.storage.read(self.view, file, start, &mut theirs[..want])?;
-            if ours[..read] != theirs[..known] {
-                return Ok(false);
-            }
-            offset = start + want as u64;
-        }
-        Ok(true)
-    }
-
     /// Records that a missing entry is gone, and of a folder first everything in it.
     fn remove(&mut self, entry: &Entry) -> Result<()> {
         let Some((file, metadata)) = self.missing.entries.remove(entry) else { return Ok(()) };
         if metadata.kind == FileKind::Directory {
-            for name in self.known_entries(file)?.into_keys() {
+            for name in self.past.entries(file)?.into_keys() {
                 self.remove(&Entry::new(file, name))?;
             }
         }
@@ -490,7 +428,7 @@ impl Reconciler<'_, '_> {
 
     /// Returns how many names of a file are not missing.
     fn names_left(&self, file: FileId) -> Result<u32> {
-        let names = self.storage.names(self.view, file)?;
+        let names = self.past.storage.names(self.past.view, file)?;
         let mut left = 0;
         for name in names {
             if !self.missing.entries.contains_key(&name) && self.live.bindings.get(&name)? == Some(file) {
@@ -500,17 +438,6 @@ impl Reconciler<'_, '_> {
         // The entry that is being removed is still bound.
         Ok(u32::try_from(left).unwrap_or(u32::MAX).saturating_sub(1))
     }
-}
-
-fn is_unchanged(was: &FileMetadata, now: &FileMetadata) -> bool {
-    let same_size = was.size == now.size || now.kind == FileKind::Directory;
-    same_size
-        && was.ctime == now.ctime
-        && was.mtime == now.mtime
-        && was.mode == now.mode
-        && was.uid == now.uid
-        && was.gid == now.gid
-        && (was.nlink == now.nlink || now.kind == FileKind::Directory)
 }
 
 fn push_block(steps: &mut Steps<'_>, file: FileId, offset: u64, block: &[u8], now: FileMetadata) -> Result<()> {

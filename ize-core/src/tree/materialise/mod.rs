@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use self::copier::Copier;
+pub(super) use self::node::set_metadata;
 use super::source::{HostSource, SnapshotSource, Source};
 use super::{Snapshot, TreeError, host};
 use crate::model::{FileKind, Name, RelPath, XattrName};
@@ -247,6 +248,19 @@ pub fn export(
             other => other,
         }),
     }
+}
+
+/// Makes what a path named at some moment, which was no folder, under a name in a folder.
+pub(super) fn make_one(
+    snapshot: &Snapshot,
+    path: &RelPath,
+    folder: OwnedFd,
+    name: &Name,
+) -> Result<CopyReport, CopyError> {
+    let read_error = |source| CopyError::Read { path: path.clone(), source };
+    let mut source = SnapshotSource::new(snapshot, path).map_err(read_error)?;
+    let dest_error = |source| CopyError::Destination { path: PathBuf::from("."), source };
+    Copier::new(&mut source, folder, CopyOptions::default()).map_err(dest_error)?.copy_file(name)
 }
 
 /// Opens a folder, making it if there is nothing.

@@ -39,7 +39,7 @@ pub(super) fn make_special(dir: impl AsFd, name: &Name, metadata: &FileMetadata)
 
 /// Gives an inode its owner, extended attributes, permissions and times, in the order in which none undoes another.
 /// `omit` is told what the host refuses.
-pub(super) fn set_metadata(
+pub(in crate::tree) fn set_metadata(
     fd: impl AsFd,
     metadata: &FileMetadata,
     xattrs: &[Xattr],
