@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 
 use ize_core::project::control::{Server, UnmountOptions};
 use ize_core::project::{Project, ProjectError, ProjectInfo, SettingsLayer};
-use ize_core::tree::{ReconcileReport, Tree};
+use ize_core::tree::{MendReport, ReconcileReport, Tree};
 use ize_fuse::{DetachMode, Mount, MountOptions};
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -134,7 +134,11 @@ impl Service {
         Ready {
             pid: std::process::id(),
             mount_point: self.mount.mount_point().to_path_buf(),
-            notes: found(self.project.found()).into_iter().collect(),
+            // What was put right is recorded too, but nobody changed it.
+            notes: match self.project.mended() {
+                Some(report) => vec![mended(report)],
+                None => found(self.project.found()).into_iter().collect(),
+            },
         }
     }
 
@@ -155,20 +159,35 @@ impl Service {
     }
 }
 
+fn mended(report: &MendReport) -> String {
+    if report.is_clean() {
+        return "after a power cut the files are as history has them".to_owned();
+    }
+    let parts = counts(&[
+        (report.mended, "mended"),
+        (report.created, "brought back"),
+        (report.renamed, "renamed back"),
+        (report.removed, "removed"),
+        (report.saved, "with content that was not recorded yet, kept in history"),
+    ]);
+    format!("after a power cut the files were made what history has: {parts}")
+}
+
 fn found(report: &ReconcileReport) -> Option<String> {
     if report.is_clean() {
         return None;
     }
-    let parts = [
+    let parts = counts(&[
         (report.created, "new"),
         (report.changed, "changed"),
         (report.renamed, "renamed"),
         (report.removed, "removed"),
-    ];
-    let parts: Vec<String> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(number, what)| format!("{} {what}", human::count(*number)))
-        .collect();
-    Some(format!("found and recorded what changed while the project was not mounted: {}", parts.join(", ")))
+    ]);
+    Some(format!("found and recorded what changed while the project was not mounted: {parts}"))
+}
+
+fn counts(parts: &[(u64, &str)]) -> String {
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(number, what)| format!("{} {what}", human::count(*number))).collect();
+    parts.join(", ")
 }

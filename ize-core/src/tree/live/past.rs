@@ -21,6 +21,9 @@ pub(super) struct Past {
     pub(super) view: View,
 }
 
+/// Is told of a block that differs: its offset, what the file has there and what history has. Answers whether to go on.
+pub(super) type Visit<'a> = dyn FnMut(u64, &[u8], &[u8]) -> Result<bool> + 'a;
+
 /// What an inode keeps when it is renamed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Print {
@@ -66,15 +69,9 @@ impl Past {
         }
     }
 
-    /// Hands out the blocks below `end` in which an open file and history differ, until `visit` answers `false`: their
-    /// offset, what the file has and what history has, both with zeros where there is nothing. Holes are passed over.
-    pub(super) fn differences(
-        &self,
-        file: FileId,
-        fd: &OwnedFd,
-        end: u64,
-        visit: &mut dyn FnMut(u64, &[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    /// Hands out the blocks below `end` in which an open file and history differ, with zeros where there is nothing. Holes
+    /// are passed over.
+    pub(super) fn differences(&self, file: FileId, fd: &OwnedFd, end: u64, visit: &mut Visit<'_>) -> Result<()> {
         let (mut ours, mut theirs) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
         let mut offset = 0;
         while let Some(next) = self.next_content(fd, file, offset, end)? {
