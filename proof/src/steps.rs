@@ -29,6 +29,8 @@ pub enum When {
     Bulk,
     /// While the project is mounted again after another kill.
     Recovering,
+    /// The same, but the project takes the kill for a power cut, and its files were damaged.
+    Mending,
     /// While it is unmounted.
     Closing,
 }
@@ -86,7 +88,7 @@ pub fn kill_once(kill: Kill, seed: u64) -> Result<(), Failure> {
 fn run(ize: &Ize, writers: &mut Writers, kill: Kill) -> Result<(), Failure> {
     match kill.when {
         When::Serving | When::Bulk => while_serving(ize, writers, kill)?,
-        When::Recovering => while_recovering(ize, writers, kill)?,
+        When::Recovering | When::Mending => while_recovering(ize, writers, kill)?,
         When::Closing => while_closing(ize, writers, kill)?,
     }
     if !ize.daemons()?.is_empty() {
@@ -131,6 +133,9 @@ fn while_recovering(ize: &Ize, writers: &mut Writers, kill: Kill) -> Result<(), 
     }
     ize.kill_daemons()?;
     mounted.abandon();
+    if kill.when == When::Mending {
+        feign_power_cut(ize)?;
+    }
     match mount_to_die(ize, kill) {
         Ok(mounted) => {
             mounted.unmount()?;
@@ -138,6 +143,23 @@ fn while_recovering(ize: &Ize, writers: &mut Writers, kill: Kill) -> Result<(), 
         }
         Err(_) => ize.daemons_end(Duration::from_secs(3)),
     }
+}
+
+/// Makes the project believe that its disk was mounted anew, and damages what it will look at.
+fn feign_power_cut(ize: &Ize) -> Result<(), Failure> {
+    let told = |error: std::io::Error| error.to_string();
+    let project = ize.project_dir()?;
+    let state = project.join("meta/tree.toml");
+    let text = std::fs::read_to_string(&state).map_err(told)?;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(told)?;
+    let session = format!("session = \"{}\\n0\\n\"\n", boot.trim());
+    let mut lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.starts_with("session")).ok_or("the project has no session")?;
+    // The value may be written over several lines.
+    let end = lines[start + 1..].iter().position(|line| line.contains(" = ")).map_or(lines.len(), |n| start + 1 + n);
+    lines.splice(start..end, [session.trim_end()]);
+    std::fs::write(&state, lines.join("\n")).map_err(told)?;
+    std::fs::write(project.join("working/never-recorded"), "bytes").map_err(told)
 }
 
 fn while_closing(ize: &Ize, writers: &mut Writers, kill: Kill) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ use toml::{Table, Value};
 
 use super::nearest::nearest;
 use super::{ProjectError, Result, SettingsError, SettingsLayer};
+use crate::disk;
 use crate::model::{BranchId, ProjectId};
 
 /// The newest version of a project's layout that this library reads, and the one that it writes.
@@ -285,7 +286,9 @@ pub(super) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()?;
+    disk::replaced(path);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! emptied in it, needs no such note: there the host's own journal tells.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use super::handles::OpenFile;
+use crate::disk::{Change, change};
 use crate::model::FileId;
 use crate::record::{Recorder, TreeSyncDue};
 
@@ -105,7 +106,7 @@ impl Writeback {
             *epoch += 1;
             self.recorder.begin_tree_sync()
         };
-        if let Err(errno) = rustix::fs::syncfs(&self.working) {
+        if let Err(errno) = change(Change::SyncFilesystem(self.working.as_fd()), || rustix::fs::syncfs(&self.working)) {
             self.recorder.poison(format!("working/ could not be synced: {errno}"));
             return Err(errno);
         }

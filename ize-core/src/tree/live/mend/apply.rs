@@ -3,7 +3,8 @@
 //! Nothing here is recorded: history has it already.
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::OwnedFd;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 
 use super::MendReport;
 use super::look::{Differences, Known, open_entry, open_folder};
+use crate::disk::{Change, change};
 use crate::model::{FileKind, FileMetadata, Name, RelPath};
 use crate::tree::live::past::{Past, Print};
 use crate::tree::live::{Live, RESERVED_NAME};
@@ -81,7 +83,10 @@ impl Apply<'_> {
             loop {
                 let to = format!("{number}");
                 number += 1;
-                let moved = fs::renameat_with(&*folder, name.as_os_str(), &*aside, to.as_str(), RenameFlags::NOREPLACE);
+                let (from, to) = ((folder.as_fd(), name.as_os_str()), (aside.as_fd(), OsStr::new(&to)));
+                let moved = change(Change::Entries([from, to]), || {
+                    fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE)
+                });
                 match moved {
                     Err(Errno::EXIST) => {}
                     other => break other?,
@@ -97,7 +102,7 @@ impl Apply<'_> {
         let root = RelPath::root();
         if make {
             let root = self.open_for_change(&root)?;
-            match fs::mkdirat(&*root, RESERVED_NAME, Mode::RWXU) {
+            match make_folder(&root, OsStr::new(RESERVED_NAME)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -130,13 +135,13 @@ impl Apply<'_> {
         let Some(aside) = self.open_aside(false)? else { return Ok(()) };
         remove_all(&aside)?;
         let root = self.open_for_change(&RelPath::root())?;
-        Ok(fs::unlinkat(&*root, RESERVED_NAME, AtFlags::REMOVEDIR)?)
+        Ok(remove(&root, OsStr::new(RESERVED_NAME), AtFlags::REMOVEDIR)?)
     }
 
     fn make_folder(&mut self, known: &Known) -> Result<()> {
         let Some((folder, name)) = known.path.split_last() else { return Ok(()) };
         let folder = self.open_for_change(&folder)?;
-        fs::mkdirat(&*folder, name.as_os_str(), Mode::RWXU)?;
+        make_folder(&folder, name.as_os_str())?;
         self.folders.insert(known.path.clone());
         self.report.created += 1;
         Ok(())
@@ -153,7 +158,8 @@ impl Apply<'_> {
         }
         match self.find_aside(known)? {
             Some((aside, from)) => {
-                fs::renameat(&*aside, from.as_os_str(), &*folder, name.as_os_str())?;
+                let (from, to) = ((aside.as_fd(), from.as_os_str()), (folder.as_fd(), name.as_os_str()));
+                change(Change::Entries([from, to]), || fs::renameat(from.0, from.1, to.0, to.1))?;
                 self.report.renamed += 1;
                 self.report.removed = self.report.removed.saturating_sub(1);
                 self.set_metadata(known, &host::open_path(&*folder, name.as_os_str())?)?;
@@ -200,12 +206,12 @@ impl Apply<'_> {
     fn mend_content(&self, known: &Known, fd: &OwnedFd) -> Result<()> {
         let size = known.metadata.size;
         if host::stat(fd)?.metadata.size != size {
-            fs::ftruncate(fd, size)?;
+            change(Change::Inode(fd.as_fd()), || fs::ftruncate(fd, size))?;
         }
         self.past.differences(known.file, fd, size, &mut |start, _, expected| {
             let hole = expected.iter().all(|byte| *byte == 0) && self.is_hole(known, start, expected.len())?;
             let len = expected.len() as u64;
-            if hole && fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len).is_ok() {
+            if hole && punch(fd, start, len).is_ok() {
                 return Ok(true);
             }
             match host::write_all(fd, start, expected) {
@@ -270,6 +276,21 @@ fn remove_other_xattrs(fd: &OwnedFd, wanted: &[crate::storage::Xattr]) -> Result
     Ok(())
 }
 
+fn make_folder(dir: impl AsFd, name: &OsStr) -> Result<(), Errno> {
+    let dir = dir.as_fd();
+    change(Change::Entry(dir, name), || fs::mkdirat(dir, name, Mode::RWXU))
+}
+
+fn remove(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> Result<(), Errno> {
+    let dir = dir.as_fd();
+    change(Change::Entry(dir, name), || fs::unlinkat(dir, name, flags))
+}
+
+fn punch(fd: &OwnedFd, start: u64, len: u64) -> Result<(), Errno> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    change(Change::Zeros(fd.as_fd(), start, len), || fs::fallocate(fd, flags, start, len))
+}
+
 /// Removes everything in a folder, without going up or down by paths.
 fn remove_all(top: &OwnedFd) -> Result<(), Errno> {
     let mut folders = vec![(host::reopen_directory(top)?, host::names_in(top)?)];
@@ -279,7 +300,7 @@ fn remove_all(top: &OwnedFd) -> Result<(), Errno> {
             if let Some((parent, names)) = folders.last_mut()
                 && let Some(name) = names.pop()
             {
-                fs::unlinkat(parent, name.as_os_str(), AtFlags::REMOVEDIR)?;
+                remove(parent, &name, AtFlags::REMOVEDIR)?;
             }
             continue;
         };
@@ -290,7 +311,7 @@ fn remove_all(top: &OwnedFd) -> Result<(), Errno> {
             names.push(name);
             folders.push((host::reopen_directory(&below)?, host::names_in(&below)?));
         } else {
-            fs::unlinkat(&*fd, name.as_os_str(), AtFlags::empty())?;
+            remove(fd, &name, AtFlags::empty())?;
         }
     }
     Ok(())
