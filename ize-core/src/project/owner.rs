@@ -226,9 +226,11 @@ impl Project {
     /// # Errors
     /// If something could not be recorded or committed; the journal keeps it then.
     pub fn close(&self) -> Result<()> {
-        // So that the journal need not stand for the tree any more. If it fails the journal stays, and says so.
-        if !self.options.read_only && self.recorder.status().poisoned.is_none() {
-            self.live.sync_working()?;
+        // So that the journal need not stand for the tree any more. A failure poisons the recorder, which says so below.
+        if !self.options.read_only
+            && let Err(error) = self.live.sync_working()
+        {
+            tracing::error!(%error, "the live files could not be synced");
         }
         match self.recorder.close() {
             Err(RecordError::Closed) => return Ok(()),
