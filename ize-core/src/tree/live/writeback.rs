@@ -43,6 +43,7 @@ struct Written {
     open: Arc<OpenFile>,
     start: u64,
     end: u64,
+    bytes: u64,
 }
 
 impl Writeback {
@@ -76,8 +77,9 @@ impl Writeback {
         let end = offset + len;
         if let Some(known) = written.get_mut(&open.node.id) {
             (known.start, known.end) = (known.start.min(offset), known.end.max(end));
+            known.bytes += len;
         } else if written.len() < WRITTEN_MAX {
-            written.insert(open.node.id, Written { open: Arc::clone(open), start: offset, end });
+            written.insert(open.node.id, Written { open: Arc::clone(open), start: offset, end, bytes: len });
         }
     }
 
@@ -85,8 +87,13 @@ impl Writeback {
     fn trickle(&self) {
         let written = std::mem::take(&mut *self.written.lock());
         for file in written.into_values() {
-            // Begins the writing of dirty pages, and drops clean ones, which the mount's own cache has anyway. Best effort.
-            let len = std::num::NonZeroU64::new(file.end - file.start);
+            // This begins the writing of dirty pages, but drops the clean ones between them. So scattered writes are left to
+            // the sync. Best effort.
+            let span = file.end - file.start;
+            if span / 2 > file.bytes {
+                continue;
+            }
+            let len = std::num::NonZeroU64::new(span);
             let _ = rustix::fs::fadvise(&file.open.fd, file.start, len, Advice::DontNeed);
         }
     }
@@ -99,6 +106,10 @@ impl Writeback {
             return Ok(());
         }
         self.trickle();
+        // The journal first: a tree on disk that is ahead of it would have to go back.
+        if let Err(error) = self.recorder.sync() {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the journal was not synced");
+        }
         let through = {
             // Nobody is between a look at the epoch and a change: what was changed before is synced with its inode, and what
             // is changed afterwards was announced in the new epoch.

@@ -1,0 +1,84 @@
+//! `burst FOLDER MIB [SYNC]`: writes so many MiB to a new file in a folder, 4 KiB at a time, and prints MiB per second, the
+//! longest wait for one write and the 99.9th percentile, both in milliseconds. With `SYNC` the file is synced at the end,
+//! which counts. `burst FOLDER fsyncs N` writes 4 KiB and syncs them N times and prints the median and the longest, in
+//! milliseconds.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const BLOCK_BYTES: usize = 4096;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [folder, "fsyncs", count] => parse(count).and_then(|count| fsyncs(Path::new(folder), count)),
+        [folder, mib] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, false)),
+        [folder, mib, "sync"] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, true)),
+        _ => Err(io::Error::other("usage: burst FOLDER MIB [sync] | burst FOLDER fsyncs N")),
+    };
+    match outcome {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn parse(number: &str) -> io::Result<usize> {
+    number.parse().map_err(|_| io::Error::other(format!("'{number}' is no number")))
+}
+
+fn burst(folder: &Path, mib: usize, sync: bool) -> io::Result<String> {
+    let path = folder.join("burst");
+    let mut file = File::create(&path)?;
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut block = vec![0; BLOCK_BYTES];
+    rng.fill(&mut block);
+    let mut waits = Vec::with_capacity(mib << 8);
+    let begun = Instant::now();
+    for index in 0..mib << 8 {
+        // No two blocks are the same.
+        block[..8].copy_from_slice(&index.to_le_bytes());
+        let write = Instant::now();
+        file.write_all(&block)?;
+        waits.push(write.elapsed());
+    }
+    if sync {
+        file.sync_all()?;
+    }
+    let taken = begun.elapsed();
+    drop(file);
+    fs::remove_file(path)?;
+    waits.sort_unstable();
+    let last = waits.len().saturating_sub(1);
+    let rate = f64::from(u32::try_from(mib).map_err(io::Error::other)?) / taken.as_secs_f64();
+    Ok(format!("{rate:.1} {:.2} {:.2}", ms(waits[last]), ms(waits[last * 999 / 1000])))
+}
+
+fn fsyncs(folder: &Path, count: usize) -> io::Result<String> {
+    let path = folder.join("fsyncs");
+    let mut file = File::create(&path)?;
+    let mut waits = Vec::with_capacity(count);
+    for _ in 0..count {
+        file.write_all(&[7; BLOCK_BYTES])?;
+        let sync = Instant::now();
+        file.sync_all()?;
+        waits.push(sync.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(file);
+    fs::remove_file(path)?;
+    waits.sort_unstable();
+    Ok(format!("{:.2} {:.2}", ms(waits[count / 2]), ms(waits[count - 1])))
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
