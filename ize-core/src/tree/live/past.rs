@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::record_tree::next_data;
 use crate::model::{FileId, FileKind, FileMetadata, Name, RelPath, Timestamp, View};
 use crate::storage::FileSystemStorage;
-use crate::tree::{Result, host};
+use crate::tree::Result;
+use crate::tree::host::{self, HostId, HostStat};
 
 /// Content is compared in blocks of this many bytes.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
@@ -37,6 +38,29 @@ impl Print {
         // The size of a folder is the host's business and differs between hosts.
         let size = if metadata.kind == FileKind::Directory { 0 } else { metadata.size };
         Self { kind: metadata.kind, size, mtime: metadata.mtime }
+    }
+}
+
+/// Which inode of the host stands for which file of history, where several names could be told apart in several ways.
+#[derive(Default)]
+pub(super) struct Pairs {
+    inode_of: HashMap<FileId, HostId>,
+    file_of: HashMap<HostId, FileId>,
+}
+
+impl Pairs {
+    /// Tells whether what the host has can be the file that history has under the same name, and keeps to it.
+    pub(super) fn pair(&mut self, file: FileId, was: &FileMetadata, found: &HostStat) -> bool {
+        if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
+            return false;
+        }
+        if was.kind == FileKind::Directory || (was.nlink <= 1 && found.metadata.nlink <= 1) {
+            return true;
+        }
+        // One file with several names must be one inode, and one inode one file.
+        let inode = *self.inode_of.entry(file).or_insert(found.id);
+        let stands_for = *self.file_of.entry(found.id).or_insert(file);
+        inode == found.id && stands_for == file
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::namespace::removal;
-use super::past::{Past, Print, is_unchanged};
+use super::past::{Pairs, Past, Print, is_unchanged};
 use super::record_tree::{Arrivals, Steps, push_xattrs};
 use super::{Live, RESERVED_NAME, recording};
 use crate::failpoint;
@@ -22,7 +22,7 @@ use crate::model::{
     Timestamp, Touched, View,
 };
 use crate::tree::Result;
-use crate::tree::host::{self, HostId, HostStat};
+use crate::tree::host::{self, HostStat};
 
 /// How to reconcile.
 #[non_exhaustive]
@@ -98,9 +98,7 @@ struct Reconciler<'a, 'p> {
     progress: Option<&'p mut dyn FnMut(u64)>,
     missing: Missing,
     fresh: VecDeque<Fresh>,
-    /// For files with several names: which inode stands for which file.
-    inode_of: HashMap<FileId, HostId>,
-    file_of: HashMap<HostId, FileId>,
+    pairs: Pairs,
     report: ReconcileReport,
 }
 
@@ -142,8 +140,7 @@ impl<'a, 'p> Reconciler<'a, 'p> {
             progress: options.progress,
             missing: Missing::default(),
             fresh: VecDeque::new(),
-            inode_of: HashMap::new(),
-            file_of: HashMap::new(),
+            pairs: Pairs::default(),
             report: ReconcileReport::default(),
         }
     }
@@ -227,22 +224,13 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         Ok(below)
     }
 
-    /// Tells whether what the host has can be the file that history has under the same name.
+    /// As [`Pairs::pair`]; of a file with several names the others will be hard links.
     fn is_same_inode(&mut self, file: FileId, was: &FileMetadata, found: &HostStat) -> bool {
-        if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
-            return false;
-        }
-        if was.kind == FileKind::Directory || (was.nlink <= 1 && found.metadata.nlink <= 1) {
-            return true;
-        }
-        // One file with several names must be one inode, and one inode one file.
-        let inode = *self.inode_of.entry(file).or_insert(found.id);
-        let stands_for = *self.file_of.entry(found.id).or_insert(file);
-        if inode == found.id && stands_for == file {
+        let same = self.pairs.pair(file, was, found);
+        if same && found.metadata.nlink > 1 && was.kind != FileKind::Directory {
             self.arrivals.note_link(found.id, file);
-            return true;
         }
-        false
+        same
     }
 
     /// Records how an inode that history knows differs from what history has.

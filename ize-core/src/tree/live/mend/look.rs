@@ -11,7 +11,7 @@ use super::{MendReport, PowerCut, Suspects};
 use crate::model::{FileId, FileKind, FileMetadata, Name, RelPath};
 use crate::tree::Result;
 use crate::tree::host::{self, HostId, HostStat};
-use crate::tree::live::past::{Past, is_unchanged};
+use crate::tree::live::past::{Pairs, Past, is_unchanged};
 use crate::tree::live::{Live, RESERVED_NAME};
 
 /// A file or folder of history, and where it belongs.
@@ -63,9 +63,7 @@ struct Look<'a> {
     suspects: &'a Suspects,
     cut: &'a PowerCut,
     found: Differences,
-    /// For files with several names: which inode stands for which file.
-    inode_of: HashMap<FileId, HostId>,
-    file_of: HashMap<HostId, FileId>,
+    pairs: Pairs,
     seen: u64,
 }
 
@@ -76,16 +74,7 @@ pub(super) fn look(
     cut: &PowerCut,
     report: &mut MendReport,
 ) -> Result<Differences> {
-    let mut look = Look {
-        live,
-        past,
-        suspects,
-        cut,
-        found: Differences::default(),
-        inode_of: HashMap::new(),
-        file_of: HashMap::new(),
-        seen: 0,
-    };
+    let mut look = Look { live, past, suspects, cut, found: Differences::default(), pairs: Pairs::default(), seen: 0 };
     let mut folders = vec![Folder { file: FileId::ROOT, path: RelPath::root() }];
     while let Some(folder) = folders.pop() {
         look.folder(&folder, &mut folders)?;
@@ -122,8 +111,9 @@ impl Look<'_> {
             let file = known.get(&name).copied();
             if let Some(file) = file
                 && let Some(metadata) = self.past.node(file)?
-                && self.is_same(file, &metadata, &found)
+                && self.pairs.pair(file, &metadata, &found)
             {
+                self.found.taken.insert(found.id);
                 known.remove(&name);
                 if metadata.kind == FileKind::Directory {
                     below.push(Folder { file, path });
@@ -153,25 +143,6 @@ impl Look<'_> {
 
     fn is_edited(&self, found: &HostStat) -> bool {
         self.cut.edited_after.is_some_and(|cut| found.metadata.ctime > cut)
-    }
-
-    /// Tells whether what the host has can be the file that history has under the same name.
-    fn is_same(&mut self, file: FileId, was: &FileMetadata, found: &HostStat) -> bool {
-        if was.kind != found.metadata.kind || was.rdev != found.metadata.rdev {
-            return false;
-        }
-        if was.kind == FileKind::Directory || (was.nlink <= 1 && found.metadata.nlink <= 1) {
-            self.found.taken.insert(found.id);
-            return true;
-        }
-        // One file with several names must be one inode, and one inode one file.
-        let inode = *self.inode_of.entry(file).or_insert(found.id);
-        let stands_for = *self.file_of.entry(found.id).or_insert(file);
-        let same = inode == found.id && stands_for == file;
-        if same {
-            self.found.taken.insert(found.id);
-        }
-        same
     }
 
     fn file(&mut self, known: Known, dir: &OwnedFd, name: &Name, found: &HostStat) -> Result<()> {
