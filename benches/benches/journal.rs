@@ -1,11 +1,18 @@
-//! The journal: what one acknowledged operation costs, by the size of its data, with and without waiting for the disk.
+//! The journal: what one acknowledged operation costs, by the size of its data, with and without waiting for the disk;
+//! and the recorder on top of it.
+//!
+//! `cargo bench -p ize-benches --bench journal -- 128` answers what 128-byte records cost.
 
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ize_benches::History;
 use ize_core::journal::{FsMedium, Journal, JournalOptions};
-use ize_core::model::{OpCode, OpData, OpType};
+use ize_core::model::{
+    Actor, BranchId, Entry, FileId, FileKind, FileMetadata, Name, OpCode, OpData, OpType, Timestamp, Touched,
+};
+use ize_core::record::{DurabilityMode, OpDraft, Recorder, RecorderOptions};
+use ize_core::storage::MemoryStorage;
 use tempfile::TempDir;
 
 /// How many bytes are appended before the journal is cleared, as the recorder would trim it.
@@ -90,5 +97,59 @@ fn append_and_sync(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, append_and_sync);
+/// All that an acknowledged operation costs in relaxed mode, while another thread merges and commits.
+fn record(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("recorder record, relaxed");
+    for bytes in [128_usize, 4096] {
+        group.throughput(Throughput::Elements(1));
+        group.bench_with_input(BenchmarkId::from_parameter(bytes), &bytes, |bencher, &bytes| {
+            let dir = TempDir::new().expect("a temporary folder can be made");
+            let storage = Arc::new(MemoryStorage::new());
+            let options = RecorderOptions { durability: DurabilityMode::Relaxed, ..RecorderOptions::default() };
+            let recorder = Recorder::open(storage, dir.path(), BranchId::MAIN, options).expect("it can be opened");
+            let file = recorder.allocate_file();
+            enqueue(&recorder, creation(file));
+            let draft = write_to(file, bytes);
+            bencher.iter(|| enqueue(&recorder, draft.clone()));
+        });
+    }
+    group.finish();
+}
+
+fn enqueue(recorder: &Recorder, draft: OpDraft) {
+    let reservation = recorder.reserve(draft.data.size()).expect("there is room");
+    recorder.record(reservation, draft).expect("it can be recorded");
+}
+
+fn draft(op_type: OpType, data: OpData, file: FileId, size: u64) -> OpDraft {
+    let time = Timestamp::from_nanos(1_700_000_000_123_456_789);
+    let kind = FileKind::File;
+    let metadata = FileMetadata {
+        kind,
+        mode: 0o644,
+        uid: 1,
+        gid: 1,
+        size,
+        nlink: 1,
+        rdev: 0,
+        atime: time,
+        mtime: time,
+        ctime: time,
+    };
+    let touched = vec![Touched { file, metadata }];
+    OpDraft { op_type, data, touched, actor: Arc::new(Actor::default()), landmark: None, parent: None }
+}
+
+fn creation(file: FileId) -> OpDraft {
+    let entry = Entry::new(FileId::ROOT, Name::try_from("file").expect("it is a name"));
+    draft(OpType::FileCreate { file, entry, mode: 0o644 }, OpData::None, file, 0)
+}
+
+/// Writes the beginning of a file, again and again: merging keeps the storage in memory small.
+fn write_to(file: FileId, bytes: usize) -> OpDraft {
+    let size = bytes as u64;
+    draft(OpType::FileWrite { file, offset: 0, size }, OpData::Inline(vec![7; bytes].into()), file, size)
+}
+
+criterion_group!(benches, append, append_and_sync, record);
 criterion_main!(benches);

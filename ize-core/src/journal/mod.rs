@@ -285,9 +285,9 @@ impl Journal {
         }
         let active = self.active.as_mut().expect("a segment was just made active");
         let place = Place { salt: active.header.salt, offset: active.end };
-        let head = self.encoder.seal(place, self.next_seq, self.synced, data)?;
+        let (head, rest) = self.encoder.seal(place, self.next_seq, self.synced, data)?;
         failpoint::pass("journal-append");
-        if let Err(source) = active.file.write_at(head, data, active.end) {
+        if let Err(source) = active.file.write_at(head, rest, active.end) {
             self.poisoned = true;
             return Err(JournalError::Io { action: "appending to the journal", source });
         }

@@ -89,6 +89,8 @@ const KIND_SYNCED: u8 = 4;
 const FLAG_DATA: u16 = 1;
 /// The largest payload without data.
 const META_BYTES_MAX: usize = 1 << 20;
+/// Up to so much data is copied behind its record's head, so that both are one piece for the checksum and the system.
+const SMALL_DATA_BYTES: usize = 4096;
 
 /// Returns how many bytes a record takes up in a segment, padding included.
 pub(super) const fn padded(bytes: usize) -> usize {
@@ -213,12 +215,25 @@ impl Encoder {
         self.head_bytes
     }
 
-    /// Completes the header and returns what is to be written in front of the data.
-    pub(super) fn seal(&mut self, place: Place, seq: Seq, synced: Seq, data: &[u8]) -> Result<&[u8], JournalError> {
+    /// Completes the header and returns what is to be written: the record's head, with the data behind it if that is
+    /// small, and the rest of the data.
+    pub(super) fn seal<'a>(
+        &'a mut self,
+        place: Place,
+        seq: Seq,
+        synced: Seq,
+        data: &'a [u8],
+    ) -> Result<(&'a [u8], &'a [u8]), JournalError> {
         let too_long = |_| JournalError::Invalid("it is too long");
         let payload_bytes = u32::try_from(self.head_bytes - HEADER_BYTES + data.len()).map_err(too_long)?;
         let data_bytes = u32::try_from(data.len()).map_err(too_long)?;
-        let head = &mut self.buffer[..self.head_bytes];
+        let (near, far) = if data.len() <= SMALL_DATA_BYTES { (data, &[][..]) } else { (&[][..], data) };
+        let end = self.head_bytes + near.len();
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        self.buffer[self.head_bytes..end].copy_from_slice(near);
+        let head = &mut self.buffer[..end];
         head[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
         head[8] = self.kind;
         head[9] = RECORD_VERSION;
@@ -226,9 +241,12 @@ impl Encoder {
         head[12..16].copy_from_slice(&data_bytes.to_le_bytes());
         head[16..24].copy_from_slice(&seq.get().to_le_bytes());
         head[24..32].copy_from_slice(&synced.get().to_le_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c_append(place.crc(), &head[4..]), data);
+        let mut crc = crc32c::crc32c_append(place.crc(), &head[4..]);
+        if !far.is_empty() {
+            crc = crc32c::crc32c_append(crc, far);
+        }
         head[..4].copy_from_slice(&crc.to_le_bytes());
-        Ok(head)
+        Ok((head, far))
     }
 }
 
