@@ -69,10 +69,12 @@ pub enum Event {
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// `EIO`; a write has written its first half.
+    /// `EIO`, and nothing was done.
     Io,
     /// `ENOSPC`, and nothing was done.
     Full,
+    /// A write to a live file writes its first half, and says so; other calls do not fail.
+    Short,
 }
 
 /// Which calls fail: from the `first` on (1 is the next), so many.
@@ -91,6 +93,14 @@ struct Notes {
     events: Vec<Event>,
     calls: u64,
     failing: Option<Failing>,
+}
+
+impl Notes {
+    /// Returns how a call fails.
+    fn fault(&self, call: u64) -> Option<Fault> {
+        let fails = |failing: &Failing| (failing.first..failing.first.saturating_add(failing.count)).contains(&call);
+        self.failing.filter(fails).map(|failing| failing.fault)
+    }
 }
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -120,17 +130,24 @@ pub(super) fn observe<T, E: From<Errno>>(what: Change<'_>, call: impl FnOnce() -
     let mut guard = NOTES.lock();
     let Some(notes) = guard.as_mut() else { return call() };
     notes.calls += 1;
-    let fails = |failing: &Failing| (failing.first..failing.first.saturating_add(failing.count)).contains(&notes.calls);
-    if let Some(failing) = notes.failing.filter(fails) {
-        return Err(E::from(match failing.fault {
-            Fault::Io => Errno::IO,
-            Fault::Full => Errno::NOSPC,
-        }));
+    match notes.fault(notes.calls) {
+        Some(Fault::Io) => return Err(Errno::IO.into()),
+        Some(Fault::Full) => return Err(Errno::NOSPC.into()),
+        Some(Fault::Short) | None => {}
     }
     let done = call();
     // A call that was refused may have done a part of it.
     note(what, done.is_ok(), &mut notes.events);
     done
+}
+
+/// Returns what the next call writes of these bytes.
+pub(crate) fn shortened(bytes: &[u8]) -> &[u8] {
+    if !IS_ON.load(Ordering::Relaxed) {
+        return bytes;
+    }
+    let is_short = NOTES.lock().as_ref().is_some_and(|notes| notes.fault(notes.calls + 1) == Some(Fault::Short));
+    if is_short { &bytes[..bytes.len().div_ceil(2)] } else { bytes }
 }
 
 pub(super) fn note_whole(path: &Path) {

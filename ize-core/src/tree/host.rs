@@ -203,6 +203,8 @@ pub(crate) fn write_all(fd: impl AsFd, offset: u64, data: &[u8]) -> (usize, Opti
     let mut done = 0;
     while done < data.len() {
         let (rest, at) = (&data[done..], offset + done as u64);
+        #[cfg(feature = "simulation")]
+        let rest = crate::disk::simulation::shortened(rest);
         let what = Change::Data(fd.as_fd(), at, rest.len() as u64);
         match change(what, || rustix::io::pwrite(&fd, rest, at)) {
             Ok(0) => return (done, Some(Errno::IO)),
