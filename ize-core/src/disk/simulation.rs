@@ -157,10 +157,12 @@ pub(super) fn note_whole(path: &Path) {
     let mut guard = NOTES.lock();
     let Some(notes) = guard.as_mut() else { return };
     if let Ok(bytes) = std::fs::read(path) {
+        let stat = |path: Option<&Path>| path.and_then(|path| rustix::fs::stat(path).ok());
+        let (Some(file), Some(dir)) = (stat(Some(path)), stat(path.parent())) else { return };
+        // Whole from the moment on at which it has its name.
+        notes.events.push(Event::Whole(file.st_ino, bytes));
         note(Change::Path(path), true, &mut notes.events);
-        if let Ok(stat) = rustix::fs::stat(path) {
-            notes.events.push(Event::Whole(stat.st_ino, bytes));
-        }
+        notes.events.push(Event::Sync(dir.st_ino, Durable::All));
     }
 }
 

@@ -237,9 +237,28 @@ impl PowerCut<'_> {
             }
             self.check(&folder, bounds, rng)
         });
+        if let (Err(_), Some(keep)) = (&told, std::env::var_os("IZE_CRASH_KEEP")) {
+            self.keep(&volume, at, Path::new(&keep));
+        }
         let told = told.map_err(|why| format!("{where_}: {why}"));
         let _ = fs::remove_dir_all(&folder);
         told
+    }
+
+    /// Keeps a state that was not recovered as it should be, and what led to it.
+    fn keep(&self, volume: &Volume, at: usize, dir: &Path) {
+        let dir = dir.join(format!("{}-{}-{at}", self.bench.name, fs::read_dir(dir).map_or(0, Iterator::count)));
+        fs::create_dir_all(&dir).unwrap();
+        self.put(volume, &dir.join("state")).unwrap();
+        let told = |event: &Event| match event {
+            Event::Data(inode, offset, bytes) => format!("Data({inode}, {offset}, {} bytes)", bytes.len()),
+            Event::Whole(inode, bytes) => format!("Whole({inode}, {} bytes)", bytes.len()),
+            other => format!("{other:?}"),
+        };
+        let lines: Vec<String> =
+            self.events[..at].iter().enumerate().map(|(n, event)| format!("{n} {}", told(event))).collect();
+        fs::write(dir.join("changes"), lines.join("\n")).unwrap();
+        fs::write(dir.join("calls"), self.log.told().join("\n")).unwrap();
     }
 
     /// Puts a volume into a folder, as the next boot finds it.

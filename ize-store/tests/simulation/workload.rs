@@ -43,10 +43,21 @@ pub(crate) struct Log {
 impl Log {
     /// Returns between which numbers of calls must have been kept, if the power was cut after so many changes.
     pub(crate) fn bounds(&self, changes: usize, is_immediate: bool) -> (usize, usize) {
-        let begun = self.calls.iter().filter(|call| call.begun < changes).count();
+        // One that changed nothing begins and returns at the same change.
+        let is_begun = |call: &&Times| call.begun < changes || call.returned <= changes;
+        let begun = self.calls.iter().filter(is_begun).count();
         let returned = self.calls.iter().filter(|call| call.returned <= changes).count();
         let synced = self.synced.iter().filter(|(at, _)| *at <= changes).map(|(_, calls)| *calls).max().unwrap_or(0);
         (if is_immediate { returned } else { synced }, begun)
+    }
+
+    /// Tells of all calls, for people.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let calls = self.calls.iter().zip(&self.what);
+        let mut lines: Vec<String> =
+            calls.map(|(call, what)| format!("{} to {}: {what}", call.begun, call.returned)).collect();
+        lines.push(format!("synced: {:?}", self.synced));
+        lines
     }
 
     /// Returns how many calls returned without a failure, and how many were begun.
