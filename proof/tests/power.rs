@@ -19,25 +19,21 @@ fn cut(filesystem: Filesystem, mode: &'static str, count: usize) {
 }
 
 #[test]
-#[ignore = "recovery from power cuts is still to come"]
 fn a_power_cut_on_ext4_in_group_mode_leaves_a_state_that_existed() {
     cut(Filesystem::Ext4, "group", 2);
 }
 
 #[test]
-#[ignore = "recovery from power cuts is still to come"]
 fn a_power_cut_on_ext4_in_immediate_mode_keeps_every_acknowledged_call() {
     cut(Filesystem::Ext4, "immediate", 1);
 }
 
 #[test]
-#[ignore = "recovery from power cuts is still to come"]
 fn a_power_cut_on_ext4_in_relaxed_mode_keeps_what_was_synced() {
     cut(Filesystem::Ext4, "relaxed", 1);
 }
 
 #[test]
-#[ignore = "recovery from power cuts is still to come"]
 fn a_power_cut_on_xfs_leaves_a_state_that_existed() {
     cut(Filesystem::Xfs, "group", 1);
 }

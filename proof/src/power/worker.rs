@@ -88,6 +88,14 @@ impl Call {
     }
 }
 
+/// Tells of a call and its times, for people.
+fn told_call((call, times): &(Call, Times)) -> String {
+    match call {
+        Call::Write { path, offset, bytes } => format!("write {} {offset}+{} {times:?}", path.display(), bytes.len()),
+        other => format!("{other:?} {times:?}"),
+    }
+}
+
 /// A program and what it knows of its own folder.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -262,7 +270,10 @@ impl Worker {
         }
         let told = format!("{}: at least {least} of {} calls", self.folder.display(), self.calls.len());
         match fitting.last() {
-            Some(count) => Err(format!("{told} had to be kept, and {count} were")),
+            Some(count) => {
+                let lost: Vec<String> = self.calls[*count..].iter().map(told_call).collect();
+                Err(format!("{told} had to be kept, and {count} were; lost: {}", lost.join(", ")))
+            }
             None => {
                 let (count, difference) = self.nearest(found, least);
                 Err(format!("{told} had to be kept, and no number gives what was found; nearest {count}: {difference}"))
