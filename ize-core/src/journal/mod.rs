@@ -425,7 +425,8 @@ fn closed(found: Found) -> Closed {
 fn clear_tail(last: &Found) -> Result<u64> {
     let segment = segment::read_segment(&*last.file, last.header.number)?;
     let end = usize::try_from(last.end).unwrap_or(usize::MAX);
-    let torn = segment.get(end..).unwrap_or_default().iter().filter(|byte| **byte != 0).count() as u64;
+    let tail = segment.get(end..segment::written_bytes(&segment)).unwrap_or_default();
+    let torn = tail.iter().filter(|byte| **byte != 0).count() as u64;
     if torn > 0 {
         last.file.zero_from(last.end, last.bytes).map_err(JournalError::io("clearing the journal's torn end"))?;
         last.file.sync().map_err(JournalError::io("clearing the journal's torn end"))?;

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use super::JournalError;
 use super::medium::{Medium, MediumFile};
 use super::record::Seq;
-use super::segment::{HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader, frames, frames_behind, read_segment};
+use super::segment::{
+    HeaderState, SEGMENT_HEADER_BYTES, SegmentHeader, frames, frames_behind, read_segment, written_bytes,
+};
 
 /// What opening a journal found beside its valid records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +96,7 @@ pub(super) fn recover(medium: &dyn Medium) -> Result<Recovered, JournalError> {
 
 /// Tells whether anything was ever written behind a segment's header.
 fn has_records(segment: &[u8]) -> bool {
-    segment.iter().skip(SEGMENT_HEADER_BYTES).any(|byte| *byte != 0)
+    segment[..written_bytes(segment)].iter().skip(SEGMENT_HEADER_BYTES).any(|byte| *byte != 0)
 }
 
 impl Scan {

@@ -90,6 +90,14 @@ pub(super) fn read_segment(file: &dyn MediumFile, number: u64) -> Result<Bytes, 
     Ok(segment.into())
 }
 
+/// Returns up to where anything but zeros was written to a segment, in whole pages: most of one is often still blank.
+pub(super) fn written_bytes(segment: &[u8]) -> usize {
+    const BLANK: [u8; 4096] = [0; 4096];
+    let is_written = |page: &[u8]| page != &BLANK[..page.len()];
+    let last = segment.chunks(BLANK.len()).rposition(is_written);
+    last.map_or(0, |last| ((last + 1) * BLANK.len()).min(segment.len()))
+}
+
 /// Returns the records of a segment one after the other, as long as they are valid and their positions dense.
 pub(super) fn frames(segment: &[u8], header: SegmentHeader) -> impl Iterator<Item = Frame> + '_ {
     let mut offset = SEGMENT_HEADER_BYTES;
@@ -110,10 +118,12 @@ pub(super) fn frames_behind(
     expected: Seq,
 ) -> impl Iterator<Item = Frame> + '_ {
     let mut offset = offset + ALIGNMENT;
+    // Zeros are no record's beginning.
+    let end = written_bytes(segment);
     // A segment holds fewer records than this; what claims to be further away is no record.
     let limit = expected.get().saturating_add((segment.len() / HEADER_BYTES) as u64);
     std::iter::from_fn(move || {
-        while offset + HEADER_BYTES <= segment.len() {
+        while offset < end && offset + HEADER_BYTES <= segment.len() {
             let wanted = |seq: Seq| seq >= expected && seq.get() <= limit;
             if let Some(frame) = Frame::read_if(segment, header.salt, offset, wanted) {
                 offset = frame.end();

@@ -80,14 +80,16 @@ impl Bench<'_> {
         let (clock, stop) = (Clock::default(), AtomicBool::new(false));
         let delay = Duration::from_millis(rng.u64(20..600));
         let root = mounted.path().to_owned();
-        std::thread::scope(|scope| {
+        let cut_at = std::thread::scope(|scope| {
             let (busy, _) = workers.split_at_mut(active);
             for worker in busy {
                 let work = || worker.work(&root, &working, &clock, &stop);
                 scope.spawn(work);
             }
             std::thread::sleep(delay);
-            let happened = self.cut_power();
+            // What returns from now on may have been too late.
+            let at = clock.now();
+            let happened = self.cut_power().map(|()| at);
             stop.store(true, Ordering::Relaxed);
             happened
         })?;
@@ -95,7 +97,7 @@ impl Bench<'_> {
         self.disk.restart().map_err(|error| error.to_string())?;
         let mounted = self.ize.mount_at(PROJECT, &self.mount_point, &[], &[])?;
         let acknowledged = workers.iter().map(Worker::acknowledged).sum();
-        self.check(workers, mounted.path())?;
+        self.check(workers, mounted.path(), cut_at)?;
         mounted.unmount()?;
         Ok(acknowledged)
     }
@@ -113,12 +115,12 @@ impl Bench<'_> {
         cut.and(killed)
     }
 
-    fn check(&self, workers: &mut [Worker], root: &Path) -> Result<(), Failure> {
+    fn check(&self, workers: &mut [Worker], root: &Path, cut_at: u64) -> Result<(), Failure> {
         let op = self.ize.recorded(PROJECT)?;
         let mut kept = Vec::new();
         for worker in workers.iter_mut() {
             let found = State::read(&root.join(worker.folder())).map_err(|error| error.to_string())?;
-            kept.push(worker.settle(found, self.cut.mode == "immediate")?);
+            kept.push(worker.settle(found, self.cut.mode == "immediate", cut_at)?);
         }
         Kept::is_one_cut(&kept)?;
         equal_everywhere(self.ize, PROJECT, root, op)?;

@@ -106,8 +106,8 @@ pub(super) struct Worker {
     /// What it holds after all calls so far.
     now: State,
     calls: Vec<(Call, Times)>,
-    /// So many of the calls are durable by what was promised.
-    synced: usize,
+    /// When so many of the calls were durable by what was promised.
+    synced: Vec<(u64, usize)>,
     serial: u64,
 }
 
@@ -115,7 +115,7 @@ impl Worker {
     pub(super) fn new(index: usize, rng: Rng) -> Self {
         let folder = PathBuf::from(format!("worker-{index}"));
         let (before, now) = (State::default(), State::default());
-        Self { folder, rng, before, now, calls: Vec::new(), synced: 0, serial: 0 }
+        Self { folder, rng, before, now, calls: Vec::new(), synced: Vec::new(), serial: 0 }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -124,7 +124,7 @@ impl Worker {
 
     pub(super) fn begin(&mut self, root: &Path) -> Result<(), Failure> {
         self.calls.clear();
-        self.synced = 0;
+        self.synced.clear();
         self.before = self.now.clone();
         fs::create_dir_all(root.join(&self.folder)).map_err(|error| format!("the folder of a worker: {error}"))
     }
@@ -151,21 +151,21 @@ impl Worker {
             }
             call.apply(&mut self.now);
             self.meddle(&call, &working);
-            if self.rng.u32(0..12) == 0 && self.sync(&root).is_err() {
+            if self.rng.u32(0..12) == 0 && self.sync(&root, clock).is_err() {
                 return;
             }
         }
     }
 
     /// Asks for durability, through a file or a folder.
-    fn sync(&mut self, root: &Path) -> io::Result<()> {
+    fn sync(&mut self, root: &Path, clock: &Clock) -> io::Result<()> {
         let count = self.calls.len();
         let files: Vec<PathBuf> = self.files();
         match self.rng.choice(files) {
             Some(path) => File::open(root.join(path))?.sync_all()?,
             None => File::open(root)?.sync_all()?,
         }
-        self.synced = count;
+        self.synced.push((clock.now(), count));
         Ok(())
     }
 
@@ -244,9 +244,15 @@ impl Worker {
         }
     }
 
-    /// Finds which calls were kept, and goes on from there. `immediate` is the mode in which all that returned must be.
-    pub(super) fn settle(&mut self, found: State, immediate: bool) -> Result<Kept, Failure> {
-        let least = if immediate { self.acknowledged() } else { self.synced };
+    /// Finds which calls were kept, and goes on from there. `immediate` is the mode in which all that had returned before
+    /// the cut must be.
+    pub(super) fn settle(&mut self, found: State, immediate: bool, cut_at: u64) -> Result<Kept, Failure> {
+        let returned = |(_, times): &&(Call, Times)| times.returned.is_some_and(|returned| returned < cut_at);
+        let least = if immediate {
+            self.calls.iter().filter(returned).count()
+        } else {
+            self.synced.iter().filter(|(at, _)| *at < cut_at).map(|(_, count)| *count).max().unwrap_or(0)
+        };
         let (first, last) = self.fits(&found, least)?;
         let kept = Kept {
             last_begun: first.checked_sub(1).map(|last| self.calls[last].1.begun),
