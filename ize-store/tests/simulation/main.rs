@@ -33,7 +33,7 @@ fn every_state_that_a_power_cut_can_leave_is_recovered_as_promised() {
         ("group", DurabilityMode::GroupCommit { max_delay_ms: 5, max_pending_ops: 100 }),
         ("relaxed", DurabilityMode::Relaxed),
     ];
-    let (states, seed) = (number("IZE_CRASH_STATES", 150), number("IZE_CRASH_SEED", 1));
+    let (states, seed) = (number("IZE_CRASH_STATES", 200), number("IZE_CRASH_SEED", 1));
     let only = std::env::var("IZE_CRASH_MODE").ok();
     let mut violations = Vec::new();
     for (name, durability) in modes {
@@ -55,7 +55,7 @@ static DISK: std::sync::Mutex<()> = std::sync::Mutex::new(());
 fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
     let _disk = DISK.lock();
     // 1: every call. Else some of them, in each run the same.
-    let stride = number("IZE_FAULT_STRIDE", 23);
+    let stride = number("IZE_FAULT_STRIDE", 7);
     let bench = Bench::new("group", DurabilityMode::GroupCommit { max_delay_ms: 5, max_pending_ops: 100 });
     let (mut runs, mut wrong) = (0, Vec::new());
     for (fault, count) in
