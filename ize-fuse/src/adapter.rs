@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,14 +18,14 @@ use fuser::{
     ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use ize_core::failpoint;
 use ize_core::model::FileKind;
-use ize_core::tree::{Handle, NewNode, OpenMode, SeekFor, SetAttributes, SyncScope, Then, Tree, TreeError};
+use ize_core::tree::{DiskThreads, Handle, NewNode, OpenMode, SeekFor, SetAttributes, SyncScope, Tree, TreeError};
 
 use crate::answer::{
-    Failures, GENERATION, REMEMBER, answer_attributes, answer_empty, answer_entry, answer_value, answer_written,
+    GENERATION, REMEMBER, answer_attributes, answer_empty, answer_entry, answer_value, answer_written,
 };
-use crate::{caches, wire};
+use crate::calls::{Calls, Write};
+use crate::wire;
 
 /// The largest write, and (by way of the kernel's `max_pages`) the largest read: 256 pages, the kernel's own limit.
 const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
@@ -40,6 +39,9 @@ const LISTING_BATCH: usize = 64;
 /// The longest copy that one reply can acknowledge (its count has 32 bits), in whole pages.
 const COPY_BYTES_MAX: u64 = 0xffff_f000;
 
+/// The most writes that wait for the disk before they are made; more wait their turn.
+const WAITING_WRITES_MAX: usize = 16;
+
 thread_local! {
     /// Where this thread reads file content into; grows to at most [`REQUEST_BYTES_MAX`].
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -47,64 +49,27 @@ thread_local! {
 
 /// Serves a [`Tree`] to the kernel.
 pub(crate) struct Adapter {
-    tree: Arc<dyn Tree>,
-    failures: Failures,
+    calls: Calls,
+    /// For writes that may wait for the disk, which no serving thread does.
+    waiting: DiskThreads,
 }
 
 impl Adapter {
     pub(crate) fn new(tree: Arc<dyn Tree>) -> Self {
-        Self { tree, failures: Failures::default() }
+        Self { calls: Calls::new(tree), waiting: DiskThreads::new(WAITING_WRITES_MAX) }
     }
 
-    /// Calls the tree and turns a refusal, or a panic, into an error number.
     fn call<T>(&self, what: &'static str, call: impl FnOnce(&dyn Tree) -> Result<T, TreeError>) -> Result<T, Errno> {
-        let _serving = caches::Serving::begin();
-        // With `ize::op=trace`, the request that an operation came from.
-        let _request = tracing::trace_span!(target: "ize::op", "request", what).entered();
-        // The tree's locks do not poison, and what the interrupted call did is in its journal or not: nothing in here is
-        // left half changed.
-        match catch_unwind(AssertUnwindSafe(|| call(&*self.tree))) {
-            Ok(Ok(value)) => {
-                failpoint::pass("reply");
-                Ok(value)
-            }
-            Ok(Err(error)) => Err(self.failures.errno(what, &error)),
-            Err(_) => {
-                tracing::error!(what, "the tree panicked; the program that asked sees EIO");
-                Err(Errno::EIO)
-            }
-        }
+        self.calls.call(what, call)
     }
 
-    /// Changes the tree, and answers once the change is as durable as the tree promises. That may be later, and from another
-    /// thread: this one is free again, so a change that waits for the disk holds up nothing else.
     fn change<T: Send + 'static>(
         &self,
         what: &'static str,
         change: impl FnOnce(&dyn Tree) -> Result<T, TreeError>,
         answer: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
-        match self.call(what, change) {
-            Ok(value) => self.later(what, Tree::settle, move |outcome| answer(outcome.map(|()| value))),
-            Err(errno) => answer(Err(errno)),
-        }
-    }
-
-    /// Leaves an answer with the tree. Where the tree forgets it, fuser answers `EIO`.
-    fn later(
-        &self,
-        what: &'static str,
-        leave: impl FnOnce(&dyn Tree, Then),
-        answer: impl FnOnce(Result<(), Errno>) + Send + 'static,
-    ) {
-        let failures = self.failures.clone();
-        let then = Box::new(move |outcome: Result<(), TreeError>| {
-            answer(outcome.map_err(|error| failures.errno(what, &error)));
-        });
-        let _ = self.call(what, |tree| {
-            leave(tree, then);
-            Ok(())
-        });
+        self.calls.change(what, change, answer);
     }
 
     /// Gives lookup references back. There is no reply that could carry an error.
@@ -423,20 +388,14 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (caller, handle) = (wire::caller(request), open_handle(handle));
-        let write = |tree: &dyn Tree| tree.write(caller, handle, offset, data);
         // These are the flags of this one write: `RWF_DSYNC` is among them.
-        if !wire::open_mode(flags.0).sync {
-            return self.change("write", write, |result| answer_written(reply, result));
+        let is_synced = wire::open_mode(flags.0).sync;
+        let write = Write { caller: wire::caller(request), handle: open_handle(handle), offset, is_synced };
+        if !self.calls.may_wait(&write) {
+            return self.calls.write(&write, data, reply);
         }
-        match self.call("write", write) {
-            Ok(bytes) => self.later(
-                "write",
-                |tree, then| tree.sync(handle, SyncScope::Write, then),
-                move |outcome| answer_written(reply, outcome.map(|()| bytes)),
-            ),
-            Err(errno) => reply.error(errno),
-        }
+        let (calls, data) = (self.calls.clone(), data.to_vec());
+        self.waiting.run(move || calls.write(&write, &data, reply));
     }
 
     fn flush(&self, _: &Request, _node: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
@@ -463,7 +422,7 @@ impl Filesystem for Adapter {
     fn fsync(&self, _: &Request, _node: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
         let scope = if data_only { SyncScope::Data } else { SyncScope::File };
         let sync = |tree: &dyn Tree, then| tree.sync(open_handle(handle), scope, then);
-        self.later("fsync", sync, |outcome| answer_empty(reply, outcome));
+        self.calls.later("fsync", sync, |outcome| answer_empty(reply, outcome));
     }
 
     fn opendir(&self, _: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -506,7 +465,7 @@ impl Filesystem for Adapter {
 
     fn fsyncdir(&self, _: &Request, _node: INodeNo, handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
         let sync = |tree: &dyn Tree, then| tree.sync_directory(open_handle(handle), then);
-        self.later("fsyncdir", sync, |outcome| answer_empty(reply, outcome));
+        self.calls.later("fsyncdir", sync, |outcome| answer_empty(reply, outcome));
     }
 
     fn statfs(&self, _: &Request, _node: INodeNo, reply: ReplyStatfs) {

@@ -5,6 +5,7 @@
 mod adapter;
 mod answer;
 mod caches;
+mod calls;
 mod errno;
 mod mount;
 mod wire;

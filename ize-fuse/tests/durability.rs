@@ -7,16 +7,19 @@ mod mounted;
 mod project;
 mod slow;
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ize_core::model::FileId;
 use ize_core::record::{DurabilityMode, RecorderOptions};
+use ize_core::tree::{Caller, OpenMode, Tree};
 use ize_fuse::DetachMode;
 use mounted::{Mounted, can_mount, inside, run_inside};
 use project::TemporaryProject;
@@ -32,7 +35,7 @@ const WAITING: usize = 12;
 const LOOKS: usize = 8;
 
 fn slow_project(durability: DurabilityMode, sync_takes: Duration) -> (TemporaryProject, SlowMedium) {
-    let options = RecorderOptions { durability, ..RecorderOptions::default() };
+    let options = RecorderOptions { durability, guards_tree: true, ..RecorderOptions::default() };
     let mut disk = None;
     let project = TemporaryProject::with(options, |journal| {
         let medium = SlowMedium::open(journal, sync_takes);
@@ -44,6 +47,16 @@ fn slow_project(durability: DurabilityMode, sync_takes: Duration) -> (TemporaryP
 
 /// Runs the rest of a test inside of a mount whose journal syncs slowly, and returns how many syncs that took.
 fn with_slow_syncs(test: &str, durability: DurabilityMode, body: fn(&Path)) -> Option<u64> {
+    with_slow_syncs_after(test, durability, |_| {}, body)
+}
+
+/// As [`with_slow_syncs`], in a project that was prepared.
+fn with_slow_syncs_after(
+    test: &str,
+    durability: DurabilityMode,
+    prepare: fn(&TemporaryProject),
+    body: fn(&Path),
+) -> Option<u64> {
     if let Some(folder) = inside() {
         body(&folder);
         return None;
@@ -52,6 +65,7 @@ fn with_slow_syncs(test: &str, durability: DurabilityMode, body: fn(&Path)) -> O
         return None;
     }
     let (project, disk) = slow_project(durability, SYNC_TAKES);
+    prepare(&project);
     let mounted = Mounted::new(project.tree());
     run_inside(test, mounted.path());
     mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
@@ -140,6 +154,34 @@ fn a_change_that_waits_for_the_disk_makes_nobody_else_wait() {
             fs::write(&path, "content").unwrap();
             fs::rename(&path, root.join(format!("work-{n}/renamed"))).unwrap();
             fs::remove_file(root.join(format!("work-{n}/renamed"))).unwrap();
+        });
+    });
+}
+
+/// Makes files whose content is synced, so that changing it in place must be announced on disk first.
+fn make_old_files(project: &TemporaryProject) {
+    let (live, caller) = (&project.live, Caller::default());
+    for n in 0..WAITING * LOOKS {
+        let name = format!("old-{n}");
+        let mode = OpenMode { write: true, ..OpenMode::default() };
+        let (stat, handle) = live.create(caller, FileId::ROOT, OsStr::new(&name), 0o666, mode).unwrap();
+        live.write(caller, handle, 0, &[1; 8192]).unwrap();
+        live.release(handle);
+        live.forget(stat.file, 1);
+    }
+    live.sync_working().unwrap();
+}
+
+#[test]
+fn a_change_in_place_that_is_announced_on_disk_first_makes_nobody_else_wait() {
+    let name = "a_change_in_place_that_is_announced_on_disk_first_makes_nobody_else_wait";
+    with_slow_syncs_after(name, DurabilityMode::Relaxed, make_old_files, |root| {
+        prepare(root);
+        let rounds: Vec<_> = (0..WAITING).map(|_| AtomicUsize::new(0)).collect();
+        looking_takes_no_time_while(root, |n| {
+            let round = rounds[n].fetch_add(1, Ordering::SeqCst) % LOOKS;
+            let file = OpenOptions::new().write(true).open(root.join(format!("old-{}", round * WAITING + n))).unwrap();
+            file.write_all_at(b"in place", 4096).unwrap();
         });
     });
 }

@@ -7,6 +7,7 @@
 //! [`Stat`] from `lookup`, `make_*`, `link` or `create`, and gives references back with [`Tree::forget`]; the root needs none.
 
 mod descent;
+mod disk_threads;
 mod error;
 mod host;
 mod ignore;
@@ -21,6 +22,7 @@ use std::ffi::OsStr;
 use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
 pub use self::ignore::IgnoreRules;
+pub use disk_threads::DiskThreads;
 pub use error::TreeError;
 pub use live::{Invalidator, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
 pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
@@ -227,7 +229,7 @@ pub struct Space {
 /// A tree of files, in the terms of a kernel's requests.
 ///
 /// Every method may be called from several threads at once. Changes answer `EROFS` where the tree is read-only. A change that
-/// was made is to be acknowledged only from [`Tree::settle`]; no method waits for the disk to sync.
+/// was made is to be acknowledged only from [`Tree::settle`]; no method but [`Tree::write`] ([`Tree::may_wait`]) waits for the disk to sync.
 /// Permissions are the caller's concern (a mount leaves them to the kernel: `default_permissions`).
 pub trait Tree: Send + Sync + 'static {
     /// Finds an entry and takes a lookup reference on what it names.
@@ -335,6 +337,12 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// What the host says; `ENOSPC` also when the disk is nearly full; `EIO` when the change cannot be recorded any more.
     fn write(&self, caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize>;
+
+    /// Tells whether a write there may have to wait for the disk before it can be made. Then an adapter makes it on a thread
+    /// that serves nobody else ([`DiskThreads`]).
+    fn may_wait(&self, _handle: Handle, _offset: u64) -> bool {
+        false
+    }
 
     /// Notes that one of the handle's descriptors is closed: where something was written, a landmark.
     ///

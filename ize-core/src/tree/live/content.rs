@@ -173,6 +173,15 @@ impl Live {
         self.announce(&open.node)
     }
 
+    /// Tells whether a write would have to be announced, which waits for the disk.
+    pub(super) fn is_to_announce(&self, handle: Handle, offset: u64) -> bool {
+        let Ok(open) = self.handles.file(handle) else { return false };
+        let is_covered = open.node.is_covered(*self.writeback.epoch());
+        !is_covered
+            && open.node.history().is_some()
+            && host::stat(&open.fd).is_ok_and(|stat| offset < stat.metadata.size)
+    }
+
     /// Holds the epoch for a change of a file's content in place, which was announced in it. See [`super::writeback`].
     fn announce(&self, node: &Node) -> Result<Epoch<'_>> {
         loop {

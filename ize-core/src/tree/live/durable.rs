@@ -1,15 +1,11 @@
 //! What `fsync(2)` means in the live tree, without making the calling thread wait.
 //!
 //! The journal is synced by the recorder's own thread. Where the file in `working/` is to be synced too, that happens
-//! meanwhile on a [`DiskThreads`]: it may take long, and must hold up neither who serves requests nor who syncs the journal.
+//! meanwhile on [`crate::tree::DiskThreads`]: it may take long, and must hold up neither who serves requests nor who syncs the journal.
 
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::mpsc;
 
-use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use super::{Live, recording};
@@ -18,9 +14,6 @@ use crate::model::Landmark;
 use crate::record::RecordError;
 use crate::tree::host;
 use crate::tree::{Handle, Result, SyncScope, Then, TreeError};
-
-/// How many files are synced at a time; more wait their turn.
-const THREADS_MAX: usize = 4;
 
 impl Live {
     /// Waits for what [`Tree::settle`](crate::tree::Tree::settle) calls back for: before a change is acknowledged to
@@ -73,106 +66,10 @@ impl Live {
             // Whoever left this waits for it.
             let _ = sender.send(outcome);
         });
-        disk.run(Box::new(move || {
+        disk.run(move || {
             let working = sync_working();
             let journal = journal.recv().unwrap_or(Err(RecordError::Closed)).map_err(recording);
             then(journal.and(working.map_err(TreeError::from)));
-        }));
-    }
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Threads that wait for the disk. They are started when they are first needed.
-#[derive(Default)]
-pub(super) struct DiskThreads {
-    shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    jobs: Mutex<Jobs>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Jobs {
-    waiting: VecDeque<Job>,
-    idle: usize,
-    closing: bool,
-}
-
-impl DiskThreads {
-    fn run(&self, job: Job) {
-        let mut jobs = self.shared.jobs.lock();
-        jobs.waiting.push_back(job);
-        if jobs.idle >= jobs.waiting.len() {
-            drop(jobs);
-            self.shared.changed.notify_one();
-            return;
-        }
-        drop(jobs);
-        self.start_one();
-    }
-
-    fn start_one(&self) {
-        let mut threads = self.threads.lock();
-        if threads.len() >= THREADS_MAX {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        match std::thread::Builder::new().name("ize-disk".into()).spawn(move || shared.serve()) {
-            Ok(thread) => threads.push(thread),
-            Err(error) if threads.is_empty() => {
-                tracing::warn!(%error, "no thread for syncing files: the request waits for the disk itself");
-                self.shared.work();
-            }
-            // The others will come to it.
-            Err(_) => {}
-        }
-    }
-}
-
-impl Drop for DiskThreads {
-    fn drop(&mut self) {
-        self.shared.jobs.lock().closing = true;
-        self.shared.changed.notify_all();
-        for thread in self.threads.get_mut().drain(..) {
-            // A panic there was reported by its own thread.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn serve(&self) {
-        loop {
-            self.work();
-            let mut jobs = self.jobs.lock();
-            while jobs.waiting.is_empty() {
-                if jobs.closing {
-                    return;
-                }
-                jobs.idle += 1;
-                self.changed.wait(&mut jobs);
-                jobs.idle -= 1;
-            }
-        }
-    }
-
-    /// Does what waits, until nothing does.
-    fn work(&self) {
-        loop {
-            let job = self.jobs.lock().waiting.pop_front();
-            match job {
-                Some(job) => {
-                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        tracing::error!("what was to follow a sync panicked");
-                    }
-                }
-                None => return,
-            }
-        }
+        });
     }
 }

@@ -36,7 +36,6 @@ use rustix::io::Errno;
 
 use self::actors::Actors;
 use self::bindings::Bindings;
-use self::durable::DiskThreads;
 use self::handles::Handles;
 use self::locks::Locks;
 use self::nodes::{NewEntry, Node, Nodes};
@@ -44,8 +43,8 @@ use self::room::Room;
 use self::writeback::{Writeback, WritebackThread};
 use super::host::{self, HostStat};
 use super::{
-    Allocation, Caller, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor, SetAttributes, Space,
-    Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
+    Allocation, Caller, DiskThreads, Handle, IgnoreRules, NewNode, OpenMode, RenameMode, Result, SeekFor,
+    SetAttributes, Space, Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
 };
 use crate::failpoint;
 use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
@@ -56,6 +55,9 @@ pub use self::reconcile::{ReconcileOptions, ReconcileReport};
 
 /// The name at the root of every project that is kept for Ize itself.
 pub(crate) const RESERVED_NAME: &str = ".ize";
+
+/// How many files in `working/` are synced at a time; more wait their turn.
+const SYNC_THREADS: usize = 4;
 
 /// How a live tree behaves.
 #[derive(Debug)]
@@ -165,7 +167,7 @@ impl Live {
             ignore: RwLock::new(options.ignore),
             read_only: options.read_only,
             own_new_files: options.own_new_files,
-            disk: options.sync_working.then(DiskThreads::default),
+            disk: options.sync_working.then(|| DiskThreads::new(SYNC_THREADS)),
             device: root.id.device,
             writeback,
             writeback_thread: Mutex::default(),
@@ -446,6 +448,10 @@ impl Tree for Live {
 
     fn write(&self, _caller: Caller, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
         self.write_file(handle, offset, data)
+    }
+
+    fn may_wait(&self, handle: Handle, offset: u64) -> bool {
+        self.is_to_announce(handle, offset)
     }
 
     fn flush(&self, handle: Handle) -> Result<()> {
