@@ -148,6 +148,10 @@ impl Live {
 
     fn write_piece(&self, open: &Arc<OpenFile>, offset: u64, data: &[u8]) -> Result<usize> {
         let reservation = self.reserve_growth(SMALL_OP_BYTES + data.len() as u64)?;
+        if !open.mode.append && self.is_to_announce(open, offset) {
+            // Before the lock, which others may need; under it this is nearly always found to be done.
+            drop(self.announce(&open.node)?);
+        }
         let _held = self.locks.change(&[open.node.lock_id()]);
         let offset = if open.mode.append { host::stat(&open.fd)?.metadata.size } else { offset };
         let epoch = self.announce_from(open, offset)?;
@@ -174,8 +178,7 @@ impl Live {
     }
 
     /// Tells whether a write would have to be announced, which waits for the disk.
-    pub(super) fn is_to_announce(&self, handle: Handle, offset: u64) -> bool {
-        let Ok(open) = self.handles.file(handle) else { return false };
+    pub(super) fn is_to_announce(&self, open: &OpenFile, offset: u64) -> bool {
         let is_covered = open.node.is_covered(*self.writeback.epoch());
         !is_covered
             && open.node.history().is_some()

@@ -451,7 +451,7 @@ impl Tree for Live {
     }
 
     fn may_wait(&self, handle: Handle, offset: u64) -> bool {
-        self.is_to_announce(handle, offset)
+        self.handles.file(handle).is_ok_and(|open| self.is_to_announce(&open, offset))
     }
 
     fn flush(&self, handle: Handle) -> Result<()> {
