@@ -253,6 +253,10 @@ pub(crate) struct Mount {
     #[arg(long)]
     pub(crate) allow_other: bool,
 
+    /// A setting for this mount, as in a configuration file: processor.worker-threads=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
     /// Serve the mount for a waiting parent: how `ize mount` starts itself again
     #[arg(long, hide = true, conflicts_with = "foreground")]
     pub(crate) serve: bool,

@@ -119,6 +119,32 @@ fn status_tells_of_the_queue_in_json_and_for_prometheus() {
 }
 
 #[test]
+fn any_setting_can_be_given_to_one_mount() {
+    if !can_mount("any_setting_can_be_given_to_one_mount") {
+        return;
+    }
+    let home = Home::new();
+    let place = home.path("p");
+    let mount = |settings: &[&str]| {
+        let flags = settings.iter().flat_map(|set| ["--set", set]);
+        home.run(["mount", "p", place.to_str().unwrap(), "--create"].into_iter().chain(flags))
+    };
+    let limit = || home.status("p")["journal_bytes_max"].as_u64().unwrap();
+    let mounted = mount(&["journal-bytes-max=64 MiB", "processor.worker_threads=3", "processor.enable-compression=no"]);
+    assert_eq!(mounted.code, 0, "{}", mounted.stderr);
+    assert_eq!(limit(), 64 << 20);
+    for n in 0..50 {
+        fs::write(place.join("a"), format!("{n}")).unwrap();
+    }
+    assert_eq!(home.ok(["cat", "p", "a"]), "49");
+    home.ok(["unmount", "p"]);
+    assert_ne!(limit(), 64 << 20, "it was for that mount");
+    let refused = mount(&["procesor.worker-threads=3"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--set") && refused.stderr.contains("hint:"), "{}", refused.stderr);
+}
+
+#[test]
 fn the_log_follows_an_operation_from_the_request_to_the_commit() {
     if !can_mount("the_log_follows_an_operation_from_the_request_to_the_commit") {
         return;

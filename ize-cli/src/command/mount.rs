@@ -26,8 +26,11 @@ pub(super) fn run(context: &Context, arguments: &Mount) -> Result<()> {
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
         durability: arguments.durability,
+        set: arguments.set.clone(),
         foreground: arguments.foreground,
     };
+    // Told here, before anything is started.
+    request.settings()?;
     if arguments.foreground {
         return daemon::serve(context, &target.info, &request, Parent::none(), &|ready| {
             greet(context, &target, ready, created);
@@ -47,6 +50,7 @@ fn serve(context: &Context, arguments: &Mount) -> Result<()> {
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
         durability: arguments.durability,
+        set: arguments.set.clone(),
         foreground: false,
     };
     let info = context.central.find(&arguments.name);
@@ -121,6 +125,9 @@ fn daemon_command(context: &Context, info: &ProjectInfo, request: &Request) -> R
     }
     if let Some(durability) = request.durability {
         command.arg("--durability").arg(durability.kind().1);
+    }
+    for set in &request.set {
+        command.arg("--set").arg(set);
     }
     // By id: nobody else can take that meanwhile.
     command.arg("--").arg(info.paths.id.to_string()).arg(&request.mount_point);

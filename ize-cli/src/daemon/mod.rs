@@ -9,7 +9,10 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ize_core::project::{ProjectError, SettingsLayer};
+
 use crate::arguments::Durability;
+use crate::failure::Result;
 
 pub(crate) use handover::{Parent, Ready, start};
 pub(crate) use serve::serve;
@@ -28,6 +31,26 @@ pub(crate) struct Request {
     pub(crate) allow_other: bool,
     /// What survives a power cut, if this mount differs from the settings.
     pub(crate) durability: Option<Durability>,
+    /// Settings for this mount, as `key=value`.
+    pub(crate) set: Vec<String>,
     /// There is a terminal, and nobody waits.
     pub(crate) foreground: bool,
+}
+
+impl Request {
+    /// Returns what is set by flags, for this mount only.
+    ///
+    /// # Errors
+    /// A setting that there is not, or whose value makes no sense.
+    pub(crate) fn settings(&self) -> Result<SettingsLayer> {
+        let mut layer = SettingsLayer::default();
+        for set in &self.set {
+            let (key, value) = set.split_once('=').unwrap_or((set, ""));
+            layer.set(key.trim(), value.trim(), "--set").map_err(ProjectError::from)?;
+        }
+        if let Some(durability) = self.durability {
+            layer.durability = Some(durability.layer());
+        }
+        Ok(layer)
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use ize_core::project::control::{Server, UnmountOptions};
-use ize_core::project::{Project, ProjectError, ProjectInfo, SettingsLayer};
+use ize_core::project::{Project, ProjectError, ProjectInfo};
 use ize_core::tree::{MendReport, ReconcileReport, Tree};
 use ize_fuse::{DetachMode, Mount, MountOptions};
 use parking_lot::Mutex;
@@ -14,7 +14,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::handover::{Parent, Ready};
 use super::watch::{self, Event};
 use super::{Request, log};
-use crate::arguments::Durability;
 use crate::backends;
 use crate::context::Context;
 use crate::failure::{Failure, Kind, Result};
@@ -66,8 +65,7 @@ fn begin(context: &Context, info: &ProjectInfo, request: &Request, events: &Send
         .hint("leave it out, and the mount is yours alone"));
     }
     raise_descriptor_limit();
-    let flags = SettingsLayer { durability: request.durability.map(Durability::layer), ..SettingsLayer::default() };
-    let mut options = context.project_options_with(Some(info), &flags)?;
+    let mut options = context.project_options_with(Some(info), &request.settings()?)?;
     options.read_only = request.read_only;
     options.own_new_files = request.allow_other;
     options.lock_wait = super::LOCK_WAIT;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BackendOptions, Clock, Settings};
+use crate::journal::JournalOptions;
 use crate::record::{ProcessorConfig, RecorderOptions};
 use crate::tree::CopyProgress;
 
@@ -67,6 +68,7 @@ impl ProjectOptions {
                 worker_threads: layer.worker_threads.unwrap_or(built_in.worker_threads),
                 enable_compression: layer.enable_compression.unwrap_or(built_in.enable_compression),
             },
+            journal: JournalOptions { bytes_max: self.settings.journal_bytes_max, ..JournalOptions::default() },
             guards_tree: true,
             ..RecorderOptions::default()
         }

@@ -12,6 +12,7 @@
 //! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }`; the limits alone leave the mode to other layers, and hold whichever layer chooses group mode | `"group"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
+//! | `journal-bytes-max` | how much may wait to be stored before writers have to wait | 4 GiB, at most 10 % of the free space |
 //! | `compress` | whether content is stored compressed where that makes it smaller | `true` |
 //! | `processor.poll-interval` | how often the worker looks for work, as `10` (ms) or `"10ms"` | the recorder's |
 //! | `processor.max-batch-size` | operations in one commit | the recorder's |
@@ -33,8 +34,17 @@ use crate::record::DurabilityMode;
 
 const FLOOR_BYTES_DEFAULT: u64 = 256 << 20;
 
-const KEYS: [&str; 8] =
-    ["central-dir", "backend", "engine", "durability", "ignore", "floor-bytes", "compress", "processor"];
+const KEYS: [&str; 9] = [
+    "central-dir",
+    "backend",
+    "engine",
+    "durability",
+    "ignore",
+    "floor-bytes",
+    "journal-bytes-max",
+    "compress",
+    "processor",
+];
 const PROCESSOR_KEYS: [&str; 4] = ["poll-interval", "max-batch-size", "worker-threads", "enable-compression"];
 
 /// Why a settings file or value was refused.
@@ -113,6 +123,8 @@ pub struct SettingsLayer {
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow, in bytes.
     pub floor_bytes: Option<u64>,
+    /// The most that the journal takes, in bytes.
+    pub journal_bytes_max: Option<u64>,
     /// Whether content is stored compressed.
     pub compress: Option<bool>,
     /// The worker.
@@ -158,6 +170,7 @@ impl SettingsLayer {
             "durability" => self.durability = Some(field.durability()?),
             "ignore" => self.ignore.extend(field.patterns()?),
             "floor-bytes" => self.floor_bytes = Some(field.bytes()?),
+            "journal-bytes-max" => self.journal_bytes_max = Some(field.bytes()?),
             "compress" => self.compress = Some(field.switch()?),
             "processor" => self.processor.set_table(&field)?,
             dotted => match dotted.strip_prefix("processor.") {
@@ -180,6 +193,7 @@ impl SettingsLayer {
         put("durability", self.durability.map(durability_value));
         put("ignore", (!self.ignore.is_empty()).then(|| Value::from(self.ignore.clone())));
         put("floor-bytes", self.floor_bytes.map(integer));
+        put("journal-bytes-max", self.journal_bytes_max.map(integer));
         put("compress", self.compress.map(Value::Boolean));
         let processor = self.processor.to_table();
         put("processor", (!processor.is_empty()).then_some(Value::Table(processor)));
@@ -243,6 +257,8 @@ pub struct Settings {
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow; see [`Settings::floor_bytes`].
     pub floor_bytes: Option<u64>,
+    /// The most that the journal takes, in bytes.
+    pub journal_bytes_max: Option<u64>,
     /// Whether content is stored compressed.
     pub compress: Option<bool>,
     /// The worker.
@@ -270,6 +286,7 @@ impl Settings {
         over(&mut self.backend, &layer.backend);
         over(&mut self.engine, &layer.engine);
         over(&mut self.floor_bytes, &layer.floor_bytes);
+        over(&mut self.journal_bytes_max, &layer.journal_bytes_max);
         over(&mut self.compress, &layer.compress);
         over(&mut self.processor.poll_interval, &layer.processor.poll_interval);
         over(&mut self.processor.max_batch_size, &layer.processor.max_batch_size);
@@ -319,6 +336,7 @@ mod tests {
             ignore = ["target/", "*.o"]
             floor-bytes = "1 GiB"
             compress = false
+            journal-bytes-max = "64 MiB"
             [processor]
             poll_interval = "5ms"
             max_batch_size = 500
@@ -334,13 +352,14 @@ mod tests {
         );
         assert_eq!(layer.floor_bytes, Some(1 << 30));
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
+        assert_eq!(layer.journal_bytes_max, Some(64 << 20));
         assert_eq!((layer.compress, layer.processor.enable_compression), (Some(false), Some(false)));
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let mut layer =
-            parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\ndurability = 'group'").unwrap();
+            parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\njournal-bytes-max = 9\ndurability = 'group'").unwrap();
         layer.processor.max_batch_size = Some(9);
         layer.processor.poll_interval = Some(Duration::from_millis(3));
         let mut table = Table::new();
