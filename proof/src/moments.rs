@@ -14,6 +14,9 @@ use crate::ize::{Failure, Ize};
 /// Files in memory. Many copies of large trees are made and removed quickly there.
 const MEMORY: &str = "/dev/shm";
 
+/// So many moments are restored and compared at a time.
+const CHECKED_AT_A_TIME: usize = 2;
+
 /// How much room copies need.
 const ROOM_BYTES: u64 = 8 << 30;
 
@@ -82,18 +85,27 @@ impl<'a> Moments<'a> {
     /// # Errors
     /// If any differs, with all differences of all moments.
     pub fn check(&mut self) -> Result<(), Failure> {
-        let mut wrong = Vec::new();
-        for moment in std::mem::take(&mut self.taken) {
-            let restored = self.dir.path().join(format!("restored-{}", moment.op));
-            if let Err(why) = self.check_one(&moment, &restored) {
-                wrong.push(format!("after {} (@{}): {why}", moment.label, moment.op));
-            }
-            for folder in [restored, moment.copy] {
-                // The folder of all copies is removed at the end anyway.
-                let _ = fs::remove_dir_all(folder);
-            }
-        }
+        let (taken, checker) = (std::mem::take(&mut self.taken), &*self);
+        // Each waits for the daemon most of the time.
+        let wrong: Vec<String> = std::thread::scope(|scope| {
+            let of = |first| taken.iter().skip(first).step_by(CHECKED_AT_A_TIME);
+            let check = |first| scope.spawn(move || of(first).filter_map(|moment| checker.wrong(moment)).collect());
+            let running: Vec<_> = (0..CHECKED_AT_A_TIME).map(check).collect();
+            let found = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| vec!["a panic".to_owned()]));
+            found.flat_map(|wrong: Vec<String>| wrong).collect()
+        });
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// Tells what is wrong with a moment, and removes its copy.
+    fn wrong(&self, moment: &Moment) -> Option<String> {
+        let restored = moment.copy.with_extension("restored");
+        let checked = self.check_one(moment, &restored);
+        for folder in [&restored, &moment.copy] {
+            // The folder of all copies is removed at the end anyway.
+            let _ = fs::remove_dir_all(folder);
+        }
+        checked.err().map(|why| format!("after {} (@{}): {why}", moment.label, moment.op))
     }
 
     fn check_one(&self, moment: &Moment, restored: &Path) -> Result<(), Failure> {
