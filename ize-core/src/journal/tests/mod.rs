@@ -4,6 +4,7 @@ mod cuts;
 pub(crate) mod disk;
 mod faults;
 mod files;
+mod read_back;
 mod round_trip;
 
 use std::sync::Arc;
