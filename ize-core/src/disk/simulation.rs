@@ -209,14 +209,15 @@ fn note_entries(entries: &[(BorrowedFd<'_>, &OsStr)], events: &mut Vec<Event>) {
         let named = rustix::fs::statat(dir, *name, AtFlags::SYMLINK_NOFOLLOW).ok();
         bindings.push(Binding { dir: about.st_ino, name: (*name).to_owned(), inode: named.map(|named| named.st_ino) });
     }
-    events.push(Event::Bind(bindings));
+    // What an entry names is there before it is named: a name without an inode is nothing that a disk could show.
     for (dir, name) in entries {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let Ok(file) = rustix::fs::openat(dir, *name, flags, Mode::empty()) {
             note_inode(file.as_fd(), events);
         }
-        note_inode(*dir, events);
     }
+    events.push(Event::Bind(bindings));
+    entries.iter().for_each(|(dir, _)| note_inode(*dir, events));
 }
 
 fn note_inode(file: BorrowedFd<'_>, events: &mut Vec<Event>) {

@@ -203,6 +203,44 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Opens a state that was kept, cut off after each change that opening makes, and opened again: the tree must become the
+    /// same as without. Tells what was not.
+    pub(crate) fn cut_recovery_everywhere(&self, kept: &Path, seed: u64) -> Vec<String> {
+        let before = Volume::read(kept).unwrap();
+        let folder = self.path("state");
+        let put = |volume: &Volume| {
+            let _ = fs::remove_dir_all(&folder);
+            volume.write(&folder).unwrap();
+            another_session(&folder).unwrap();
+        };
+        put(&before);
+        let before = Volume::read(&folder).unwrap();
+        simulation::start(None);
+        let project = self.open(&folder).unwrap();
+        let expected = Tree::of_host(&project.info().working()).unwrap();
+        let (events, _) = simulation::stop();
+        drop(project);
+        let mut wrong = Vec::new();
+        for at in 0..=events.len() {
+            for ordering in Ordering::ALL {
+                put(&before.cut(&events[..at], ordering, &mut Rng::with_seed(seed)));
+                let opened = self.open(&folder).and_then(|project| same_everywhere(&project).map(|(tree, _)| tree));
+                let told = match opened {
+                    Ok(tree) if tree.is_state(&expected) => continue,
+                    Ok(tree) => expected.difference(&tree),
+                    Err(why) => why,
+                };
+                let last: Vec<String> =
+                    events[..at].iter().rev().take(3).map(|event| format!("{event:.200?}")).collect();
+                wrong
+                    .push(format!("{ordering:?}, recovery cut off after {at} of {}: {told}\n  {last:?}", events.len()));
+            }
+        }
+        wrong
+    }
+}
+
 /// Checks that `working/` is what history says; returns the tree and the last operation.
 fn same_everywhere(project: &Project) -> Result<(Tree, u64), String> {
     let head = project.barrier().map_err(|error| told(&error))?;

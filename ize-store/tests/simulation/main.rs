@@ -68,3 +68,14 @@ fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
     println!("{runs} runs with a failing disk: {} violations", wrong.len());
     assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// `IZE_CRASH_REPLAY` is a folder that `IZE_CRASH_KEEP` made.
+#[test]
+#[ignore = "for a state that was kept"]
+fn the_recovery_of_a_kept_state_may_be_cut_off_anywhere() {
+    let _disk = DISK.lock();
+    let kept = std::path::PathBuf::from(std::env::var_os("IZE_CRASH_REPLAY").unwrap());
+    let bench = Bench::new("replay", DurabilityMode::Relaxed);
+    let wrong = bench.cut_recovery_everywhere(&kept.join("state"), number("IZE_CRASH_SEED", 1));
+    assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+}

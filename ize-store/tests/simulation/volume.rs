@@ -32,9 +32,11 @@ pub(crate) enum Ordering {
 }
 
 impl Ordering {
+    pub(crate) const ALL: [Self; 4] = [Self::Journalled, Self::MetadataFirst, Self::PerFolder, Self::Written];
+
     /// Chooses one; `IZE_CRASH_ORDERING` names the only one.
     pub(crate) fn choose(rng: &mut Rng) -> Self {
-        let all = [Self::Journalled, Self::MetadataFirst, Self::PerFolder, Self::Written];
+        let all = Self::ALL;
         let only = std::env::var("IZE_CRASH_ORDERING").ok();
         let named = all.into_iter().find(|ordering| only.as_ref().is_some_and(|only| format!("{ordering:?}") == *only));
         // The last is no hard case.

@@ -105,11 +105,9 @@ impl Bench<'_> {
     fn cut_power(&self) -> Result<(), Failure> {
         let cut = self.disk.cut_power().map_err(|error| format!("cutting the power: {error}"));
         // Also when that failed, nobody may wait for the mount any more.
-        let killed = match self.ize.daemons()?.is_empty() {
-            // The index is mapped into memory; storing to it without a disk ends a process (SIGBUS).
-            true => Ok(()),
-            false => self.ize.kill_daemons(),
-        };
+        // It may be gone already: the index is mapped into memory, and storing to it without a disk ends a process (SIGBUS).
+        let killed =
+            self.ize.kill_daemons().or_else(|why| if self.ize.daemons()?.is_empty() { Ok(()) } else { Err(why) });
         let quiet = |command: &mut Command| command.stderr(Stdio::null()).status().map(drop);
         quiet(Command::new("umount").arg("--lazy").arg(&self.mount_point)).map_err(|error| error.to_string())?;
         cut.and(killed)
