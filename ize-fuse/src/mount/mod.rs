@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
@@ -112,6 +113,8 @@ pub struct Mount {
 /// Says when the session is over, and keeps how it ended.
 #[derive(Default)]
 struct Ended {
+    /// The mount was detached on request. However the session ends then, that is what was asked for.
+    detached: AtomicBool,
     result: Mutex<Option<Result<(), Arc<io::Error>>>>,
     changed: Condvar,
 }
@@ -164,6 +167,10 @@ impl Mount {
         loop {
             match &*result {
                 Some(Ok(())) => return Ok(()),
+                Some(Err(source)) if self.ended.detached.load(Ordering::Acquire) => {
+                    tracing::warn!(error = &**source as &dyn std::error::Error, "the session of a detached mount broke");
+                    return Ok(());
+                }
                 Some(Err(source)) => return Err(MountError::Session { source: copy_of(source) }),
                 None => self.ended.changed.wait(&mut result),
             }
@@ -177,7 +184,9 @@ impl Mount {
     /// [`MountError::Busy`] if a program works in it.
     pub fn unmount(&self, mode: DetachMode) -> Result<(), MountError> {
         if !self.has_ended() {
-            self.point.detach(mode)?;
+            // Before: the session may be over at once.
+            self.ended.detached.store(true, Ordering::Release);
+            self.point.detach(mode).inspect_err(|_| self.ended.detached.store(false, Ordering::Release))?;
         }
         match mode {
             DetachMode::RefuseIfBusy => self.wait(),
