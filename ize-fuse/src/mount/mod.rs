@@ -168,7 +168,10 @@ impl Mount {
             match &*result {
                 Some(Ok(())) => return Ok(()),
                 Some(Err(source)) if self.ended.detached.load(Ordering::Acquire) => {
-                    tracing::warn!(error = &**source as &dyn std::error::Error, "the session of a detached mount broke");
+                    tracing::warn!(
+                        error = &**source as &dyn std::error::Error,
+                        "the session of a detached mount broke"
+                    );
                     return Ok(());
                 }
                 Some(Err(source)) => return Err(MountError::Session { source: copy_of(source) }),
