@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ize_core::model::{OpId, RelPath, View};
@@ -194,6 +195,37 @@ fn an_imported_tree_is_copied_and_recorded_as_the_projects_own() {
     assert_eq!(rows.len(), 3, "one row for each file: {rows:?}");
     assert!(rows.contains(&"create src/main.rs".to_owned()), "{rows:?}");
     assert!(from.join("src/main.rs").exists());
+}
+
+#[test]
+fn history_does_not_lead_before_it_has_what_an_adopted_folder_holds() {
+    let world = World::new();
+    let folder = world.dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    for n in 0..20 {
+        fs::write(folder.join(n.to_string()), "mine").unwrap();
+    }
+    let state = {
+        let projects = world.dir.path().join("ize/projects");
+        move || {
+            let project = fs::read_dir(&projects).unwrap().next().unwrap().unwrap().path();
+            fs::read_to_string(project.join("meta/tree.toml")).unwrap_or_default()
+        }
+    };
+    let mut options = options();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    options.progress = Some(Arc::new({
+        let (state, seen) = (state.clone(), Arc::clone(&seen));
+        move |_| seen.lock().unwrap().push(state())
+    }));
+    let new = NewProject { adopt: Some(folder), ..world.new_project() };
+    let project = Project::create(&world.central, new, &world.backends, options).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() >= 20, "the folder was looked at");
+    assert!(seen.iter().all(|state| !state.contains("open")), "a power cut meanwhile would remove files: {seen:?}");
+    assert!(state().contains("open"));
+    project.close().unwrap();
+    assert!(state().contains("closed"));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn make_old_files(project: &TemporaryProject) {
         live.release(handle);
         live.forget(stat.file, 1);
     }
-    live.sync_working().unwrap();
+    live.sync_tree().unwrap();
 }
 
 #[test]

@@ -93,14 +93,6 @@ pub(super) fn settle(info: &ProjectInfo, live: &Live, options: &ProjectOptions, 
         return Ok(Found::default());
     }
     let mended = cut.as_ref().map(|cut| mend(&path, live, cut)).transpose()?;
-    let session = Session::of(live.working()?).map_err(ProjectError::io("open", info.working()))?;
-    if mended.is_none() {
-        let synced = match state {
-            TreeState::Open { synced, .. } => synced,
-            _ => recorder.recorded(),
-        };
-        TreeState::Open { session: session.clone(), synced }.write(&path)?;
-    }
     live.begin_writeback()?;
     let mut tell = |seen| options.tell(Progress::Reconciling(seen));
     // What was put right is no change that anybody made.
@@ -110,12 +102,18 @@ pub(super) fn settle(info: &ProjectInfo, live: &Live, options: &ProjectOptions, 
         // What was found is a state of its own.
         recorder.barrier()?;
     }
-    if mended.is_some() {
-        let synced = recorder.recorded();
-        recorder.wait_committed(synced)?;
-        live.sync_working()?;
-        TreeState::Open { session, synced }.write(&path)?;
+    if mended.is_none() && matches!(state, TreeState::Open { .. }) {
+        // A process was killed. What was not synced before is not synced now.
+        return Ok(Found { mended, reconciled });
     }
+    // Only now does history lead: whoever cuts the power before finds the files of an adopted folder recorded, not removed.
+    let synced = recorder.recorded();
+    if mended.is_some() || !reconciled.is_clean() {
+        recorder.wait_committed(synced)?;
+        live.sync_tree()?;
+    }
+    let session = Session::of(live.working()?).map_err(ProjectError::io("open", info.working()))?;
+    TreeState::Open { session, synced }.write(&path)?;
     Ok(Found { mended, reconciled })
 }
 

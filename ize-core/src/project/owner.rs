@@ -156,7 +156,7 @@ impl Project {
         // First on disk, whatever storage does; a commit is durable when it returns.
         self.recorder.sync()?;
         let op = self.barrier()?;
-        self.live.sync_working()?;
+        self.live.sync_tree()?;
         Ok(op)
     }
 
@@ -228,7 +228,7 @@ impl Project {
     pub fn close(&self) -> Result<()> {
         // So that the journal need not stand for the tree any more. A failure poisons the recorder, which says so below.
         if !self.options.read_only
-            && let Err(error) = self.live.sync_working()
+            && let Err(error) = self.live.sync_tree()
         {
             tracing::error!(%error, "the live files could not be synced");
         }

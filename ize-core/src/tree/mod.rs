@@ -229,7 +229,8 @@ pub struct Space {
 /// A tree of files, in the terms of a kernel's requests.
 ///
 /// Every method may be called from several threads at once. Changes answer `EROFS` where the tree is read-only. A change that
-/// was made is to be acknowledged only from [`Tree::settle`]; no method but [`Tree::write`] ([`Tree::may_wait`]) waits for the disk to sync.
+/// was made is to be acknowledged only from [`Tree::settle`]. No method waits for the disk to sync, but for a change in place that must be
+/// announced first: [`Tree::write`] ([`Tree::may_wait`] tells), and cutting, punching and copying over what is there.
 /// Permissions are the caller's concern (a mount leaves them to the kernel: `default_permissions`).
 pub trait Tree: Send + Sync + 'static {
     /// Finds an entry and takes a lookup reference on what it names.

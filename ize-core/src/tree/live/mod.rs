@@ -204,7 +204,7 @@ impl Live {
     ///
     /// # Errors
     /// If the host could not write them; the recorder is poisoned then.
-    pub fn sync_working(&self) -> Result<()> {
+    pub fn sync_tree(&self) -> Result<()> {
         Ok(self.writeback.sync()?)
     }
 

@@ -121,6 +121,8 @@ impl Writeback {
             self.recorder.poison(format!("working/ could not be synced: {errno}"));
             return Err(errno);
         }
+        // What was written meanwhile must not keep its file open until somebody writes again.
+        self.written.lock().clear();
         if let Err(error) = self.recorder.finish_tree_sync(through) {
             tracing::debug!(error = &error as &dyn std::error::Error, "the journal was not trimmed");
         }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::MendReport;
 use super::look::{Differences, Known, open_entry, open_folder};
 use crate::disk::{Change, change};
-use crate::model::{FileKind, FileMetadata, Name, RelPath};
+use crate::model::{FileId, FileKind, FileMetadata, Name, RelPath};
 use crate::tree::live::past::{Past, Print};
 use crate::tree::live::{Live, RESERVED_NAME};
 use crate::tree::materialise::{self, set_metadata};
@@ -32,7 +32,7 @@ struct Apply<'a> {
     folders: BTreeSet<RelPath>,
     /// Extra files, where they were put aside.
     aside: HashMap<Print, Vec<Name>>,
-    placed: HashMap<crate::model::FileId, RelPath>,
+    placed: HashMap<FileId, RelPath>,
 }
 
 pub(super) fn apply(live: &Live, past: &Past, differences: &Differences, report: &mut MendReport) -> Result<()> {
