@@ -153,7 +153,7 @@ pub struct ProjectToml {
     pub settings: SettingsLayer,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "format-version",
     "name",
     "backend",
@@ -161,6 +161,7 @@ const KEYS: [&str; 11] = [
     "working",
     "mount-point",
     "branch",
+    "author",
     "durability",
     "ignore",
     "floor-bytes",

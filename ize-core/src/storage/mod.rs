@@ -211,9 +211,11 @@ pub trait FileSystemStorage: Send + Sync {
     /// accepted yet; `None` if there is nothing. Its edits make of the tree at the head what the repository holds. So
     /// the caller has everything committed before it asks, and asks again where a file changed since.
     ///
-    /// What the caller commits while it applies the edits comes from them as far as a file's content, name and exec bit
-    /// are those that the repository holds: it needs no new change. The caller may be killed at any step, and asks again
-    /// later.
+    /// What the caller commits while it applies the edits is from [`crate::model::Actor::INCOMING`]. It comes from them, and needs no
+    /// new change, as far as a file's content, name and exec bit become those that the repository holds; on the way
+    /// there a file may be half written. The caller may be killed at any step, and asks again later. Somebody else may
+    /// have written such a file into the tree already (the repository's own program did), which is committed as any other
+    /// operation.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
@@ -222,7 +224,8 @@ pub trait FileSystemStorage: Send + Sync {
     }
 
     /// Takes note, durably, that these changes, all that [`FileSystemStorage::incoming`] answered, are in the tree up
-    /// to the head. The operations that brought them are theirs from now on ([`FileSystemStorage::native_id`]).
+    /// to the head. The operations that brought them are theirs from now on ([`FileSystemStorage::native_id`]). Where the
+    /// tree still differs, because something was in the way, it stays so until that file is changed.
     ///
     /// # Errors
     /// As any call: [`StorageError`].
