@@ -36,7 +36,7 @@ pub struct Project {
     brought_in: Result<BroughtIn, Arc<ProjectError>>,
     imported: Option<CopyReport>,
     // The last to go: until then nobody else may open the project.
-    _lock: ProjectLock,
+    lock: ProjectLock,
 }
 
 impl Project {
@@ -97,7 +97,7 @@ impl Project {
             found,
             brought_in: Ok(BroughtIn::default()),
             imported,
-            _lock: lock,
+            lock,
         };
         if !project.options.read_only {
             // A repository that cannot be read keeps nobody from the files, nor from their history.
@@ -109,6 +109,11 @@ impl Project {
     /// Returns where the project lies and what it is.
     pub fn info(&self) -> &ProjectInfo {
         &self.info
+    }
+
+    /// Returns the lock that makes this process the project's owner.
+    pub const fn lock(&self) -> &ProjectLock {
+        &self.lock
     }
 
     /// Returns the tree: what a mount serves.

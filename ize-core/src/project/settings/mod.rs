@@ -402,7 +402,7 @@ mod tests {
             "durability = { mode = 'relaxed', max-delay-ms = 3 }",
             "ignore = [1]",
             "ignore = ['[z-a]']",
-            "author = 'two\\nlines'",
+            "author = \"two\\nlines\"",
             "author = 'Ada <'",
             "author = '<ada@example.org>'",
             "floor-bytes = -1",
