@@ -89,9 +89,16 @@ impl Project {
     /// If the repository cannot be read, or an edit cannot be made or recorded.
     pub fn bring_in(&self) -> Result<BroughtIn> {
         let mut brought = BroughtIn::default();
+        let storage = self.recorder().storage();
+        if self.is_suspended() {
+            return Err(ProjectError::Suspended);
+        }
+        // Nearly always: then nothing has to be committed for it.
+        if storage.incoming()?.is_none() {
+            return Ok(brought);
+        }
         for _ in 0..ROUNDS_MAX {
             let base = View::new(self.recorder().branch(), self.barrier()?);
-            let storage = self.recorder().storage();
             let Some(incoming) = storage.incoming()? else { break };
             let snapshot = Snapshot::new(Arc::clone(storage), base);
             let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());

@@ -119,7 +119,7 @@ fn a_file_that_was_changed_meanwhile_is_not_overwritten_before_its_change_is_in_
     }));
     vault.times_asked.store(0, Ordering::SeqCst);
     let brought = project.bring_in().unwrap();
-    assert_eq!(vault.times_asked.load(Ordering::SeqCst), 2, "asked again, with the change committed");
+    assert_eq!(vault.times_asked.load(Ordering::SeqCst), 3, "asked again, with the change committed");
     assert!(!brought.is_partial && brought.overwritten.is_empty(), "{brought}");
     assert_eq!(project.read("a.txt").unwrap(), b"theirs");
     let rows = project.history(ize_core::project::HistoryQuery::new(path("a.txt"))).unwrap();

@@ -25,7 +25,8 @@ pub(crate) struct Vault {
     pub(crate) ids: Mutex<Vec<(String, OpId)>>,
     pub(crate) incoming: Mutex<Option<Incoming>>,
     pub(crate) accepted: Mutex<Vec<String>>,
-    /// Called once, when the repository was asked what came in.
+    /// Called once, when the repository was asked for the second time what came in: for the edits, after whether there
+    /// are any.
     pub(crate) asked: Mutex<Option<Hook>>,
     pub(crate) times_asked: AtomicUsize,
     pub(crate) suspended: AtomicBool,
@@ -54,9 +55,10 @@ impl FileSystemStorage for Vault {
         Ok(ids.iter().filter(|(id, _)| id.starts_with(prefix)).take(max).cloned().collect())
     }
     fn incoming(&self) -> Result<Option<Incoming>> {
-        self.times_asked.fetch_add(1, Ordering::SeqCst);
+        let times = self.times_asked.fetch_add(1, Ordering::SeqCst) + 1;
         let incoming = self.incoming.lock().unwrap().clone();
-        if let Some(hook) = self.asked.lock().unwrap().take() {
+        let hook = if times == 2 { self.asked.lock().unwrap().take() } else { None };
+        if let Some(hook) = hook {
             hook();
         }
         Ok(incoming)
