@@ -56,8 +56,8 @@ impl Channels {
         };
         let mut channels = Self::new();
         for line in text.lines() {
-            let (branch, channel) = parse(line)
-                .ok_or_else(|| StorageError::Corrupt("the list of channels makes no sense".to_owned()))?;
+            let (branch, channel) =
+                parse(line).ok_or_else(|| StorageError::Corrupt("the list of channels makes no sense".to_owned()))?;
             channels.known.insert(branch, channel);
         }
         Ok(channels)

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::channels::{ChannelOf, Channels};
 use crate::error::OrPijul;
+use crate::incoming::Pending;
 use crate::layout::Layout;
 use crate::ledger::{Kind, Ledger, Record};
 use crate::nowhere::Nowhere;
@@ -40,6 +41,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) options: &'a PijulOptions,
     pub(crate) id: Uuid,
     pub(crate) layout: &'a Layout,
+    /// What others put into the repository and is not in the tree yet.
+    pub(crate) pending: &'a mut Option<Pending>,
 }
 
 impl Follower<'_> {
@@ -136,7 +139,7 @@ impl Follower<'_> {
     }
 
     fn record_piece(
-        &self,
+        &mut self,
         (txn, channel): (&Txn, &Channel),
         piece: &[OpCode],
         stamp: Stamp,
@@ -148,6 +151,7 @@ impl Follower<'_> {
             affected.extend(&self.ops_between(views.0, stamp.first)?);
         }
         let entries = affected.into_entries(&**self.index, views.1)?;
+        let entries = self.without_pending(views, entries)?;
         let header = || {
             let header = piece::describe(&**self.index, piece, &self.options.author)?;
             Ok(Header { header, metadata: stamp.to_bytes() })
@@ -155,7 +159,8 @@ impl Follower<'_> {
         record(self.repository, self.index, (txn, channel), views, &entries, header)
     }
 
-    fn ops_between(&self, after: View, until: OpId) -> Result<Vec<OpCode>> {
+    /// Returns the operations that a view does not see yet, up to one before another.
+    pub(crate) fn ops_between(&self, after: View, until: OpId) -> Result<Vec<OpCode>> {
         let mut found: Vec<OpCode> = Vec::new();
         loop {
             let since = found.last().map_or(after.at, |op| op.last_id);
@@ -178,7 +183,7 @@ impl Follower<'_> {
     }
 
     /// Finds a branch's channel in the repository.
-    fn channel(&mut self, txn: &Txn, branch: BranchId) -> Result<Channel> {
+    pub(crate) fn channel(&mut self, txn: &Txn, branch: BranchId) -> Result<Channel> {
         if self.channels.get(branch).is_none() {
             self.open_branches()?;
         }
@@ -188,24 +193,29 @@ impl Follower<'_> {
     }
 
     /// Brings the table of the working copy to a channel.
-    fn use_tree_of(&self, txn: &Txn, channel: &Channel) -> Result<()> {
+    pub(crate) fn use_tree_of(&self, txn: &Txn, channel: &Channel) -> Result<()> {
         let name = repository::name_of(txn, channel);
         if txn.read().current_channel().is_ok_and(|current| current == name) {
             return Ok(());
         }
-        output_repository_no_pending(
-            &Nowhere,
-            &self.repository.changes,
-            txn,
-            channel,
-            "",
-            true,
-            None,
-            1,
-            SALT,
-        )
-        .or_pijul("changing to another channel")?;
+        output_repository_no_pending(&Nowhere, &self.repository.changes, txn, channel, "", true, None, 1, SALT)
+            .or_pijul("changing to another channel")?;
         txn.write().set_current_channel(&name).or_pijul("changing to another channel")
+    }
+
+    /// Brings the table of the working copy back to the main channel: the live files are those of the main branch.
+    ///
+    /// # Errors
+    /// If the repository cannot be written.
+    pub(crate) fn return_to_main(&mut self) -> Result<()> {
+        let txn = self.repository.begin()?;
+        let main = self.channel(&txn, BranchId::MAIN)?;
+        if txn.read().current_channel().is_ok_and(|current| current == libpijul::DEFAULT_CHANNEL) {
+            return Ok(());
+        }
+        self.use_tree_of(&txn, &main)?;
+        drop(main);
+        self.repository.commit(txn, &[])
     }
 
     /// Makes a channel for every branch that has none.

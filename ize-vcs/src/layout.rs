@@ -76,13 +76,13 @@ impl Layout {
     /// [`StorageError::Invalid`] if there is none; [`StorageError::Locked`].
     pub(crate) fn lock(&self) -> Result<Lock> {
         let path = self.ours().join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    StorageError::Invalid(format!("{} holds no repository of Ize", self.root.display()))
-                }
-                _ => failed("locking the repository", error),
+        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| match error
+            .kind()
+        {
+            std::io::ErrorKind::NotFound => {
+                StorageError::Invalid(format!("{} holds no repository of Ize", self.root.display()))
             }
+            _ => failed("locking the repository", error),
         })?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock { _file: file }),

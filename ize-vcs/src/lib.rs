@@ -2,20 +2,25 @@
 #![forbid(unsafe_code)]
 
 mod channels;
+mod compare;
 mod disk;
 mod error;
 mod follower;
 mod held;
+mod incoming;
+mod integrity;
 mod layout;
 mod ledger;
 mod name;
 mod nowhere;
 mod options;
+mod output;
 mod piece;
 mod record;
 mod repository;
 mod stamp;
 mod storage;
+mod verify;
 
 pub use options::{Author, PijulOptions};
 pub use storage::PijulStorage;

@@ -57,7 +57,8 @@ impl Output {
         (txn, channel): (&Txn, &Channel),
         path: &str,
     ) -> Result<Self> {
-        let contents = tempfile::tempfile_in(layout.ours()).map_err(|error| failed("making a temporary file", error))?;
+        let contents =
+            tempfile::tempfile_in(layout.ours()).map_err(|error| failed("making a temporary file", error))?;
         let spool = Spool(Arc::new(Mutex::new(Spooled { items: BTreeMap::new(), contents, end: 0 })));
         let conflicts =
             output_repository_no_pending(&spool, &repository.changes, txn, channel, path, true, None, 1, SALT)
@@ -166,7 +167,8 @@ impl WorkingCopy for Spool {
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let mut spooled = self.0.lock();
-        let is_moved = |path: &str| path.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_moved =
+            |path: &str| path.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let moved: Vec<String> = spooled.items.keys().filter(|path| is_moved(path)).cloned().collect();
         for path in moved {
             if let Some(item) = spooled.items.remove(&path) {

@@ -73,10 +73,7 @@ fn rank(op_type: &OpType) -> u8 {
         | OpType::Symlink { .. }
         | OpType::Hardlink { .. }
         | OpType::Special { .. } => 3,
-        OpType::FileWrite { .. }
-        | OpType::FileTruncate { .. }
-        | OpType::Range { .. }
-        | OpType::CopyRange { .. } => 2,
+        OpType::FileWrite { .. } | OpType::FileTruncate { .. } | OpType::Range { .. } | OpType::CopyRange { .. } => 2,
         OpType::Chmod { .. } => 1,
         _ => 0,
     }

@@ -46,6 +46,16 @@ impl Repository {
         Ok(Self { pristine, changes, layout: layout.clone() })
     }
 
+    /// Makes an empty database in memory over the same change files.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn in_memory(layout: &Layout) -> Result<Self> {
+        let pristine = Pristine::new_anon().or_pijul("making a database in memory")?;
+        let changes = FileSystem::from_changes(layout.changes(), OPEN_CHANGES);
+        Ok(Self { pristine, changes, layout: layout.clone() })
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors

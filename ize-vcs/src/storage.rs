@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ize_core::failpoint;
 use ize_core::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
 use ize_core::storage::{
-    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, OpQuery, Ref, RefName, RefTarget, Result,
-    SizeOf, StorageError, StorageInfo, Xattr,
+    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, Incoming, NativeChange, OpQuery, Ref, RefName,
+    RefTarget, Result, Severity, SizeOf, StorageError, StorageInfo, Xattr,
 };
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -16,11 +16,12 @@ use uuid::Uuid;
 use crate::channels::Channels;
 use crate::error::failed;
 use crate::follower::{self, Follower};
+use crate::incoming::Pending;
 use crate::layout::{Layout, Lock};
 use crate::ledger::Ledger;
 use crate::options::PijulOptions;
 use crate::repository::Repository;
-use crate::{FORMAT_VERSION, disk};
+use crate::{FORMAT_VERSION, disk, integrity};
 
 /// A storage whose history is a Pijul repository, with an index beside it that answers what Pijul cannot answer fast, and
 /// holds what Pijul cannot hold.
@@ -45,6 +46,7 @@ pub struct PijulStorage {
 struct Writing {
     state: State,
     channels: Channels,
+    pending: Option<Pending>,
 }
 
 /// Whether there is a repository to write to.
@@ -93,7 +95,8 @@ impl PijulStorage {
     fn start(layout: Layout, lock: Lock, index: Arc<dyn FileSystemStorage>, options: &PijulOptions) -> Result<Self> {
         let id = layout.read_format()?;
         let ledger = RwLock::new(Ledger::open(&layout.ours().join("ledger"))?);
-        let writing = Mutex::new(Writing { state: State::Suspended, channels: Channels::load(&layout)? });
+        let writing =
+            Mutex::new(Writing { state: State::Suspended, channels: Channels::load(&layout)?, pending: None });
         let storage = Self { layout, index, options: options.clone(), id, ledger, writing, _lock: lock };
         storage.open_repository(&mut storage.writing.lock())?;
         Ok(storage)
@@ -101,6 +104,11 @@ impl PijulStorage {
 
     /// Opens the repository and brings it up to the index.
     fn open_repository(&self, writing: &mut Writing) -> Result<()> {
+        if let Some(why) = integrity::check(&self.layout)? {
+            tracing::error!(%why, "the repository cannot be used, it falls behind history");
+            writing.state = State::Broken(why);
+            return Ok(());
+        }
         let opened = guarded("opening the repository", || Repository::open(&self.layout));
         writing.state = match opened {
             Ok(repository) => State::Open(repository),
@@ -110,6 +118,7 @@ impl PijulStorage {
         self.with_follower(writing, |follower| {
             follower.complete_ledger()?;
             failpoint::pass("vcs-ledger-complete");
+            *follower.pending = follower.notice()?;
             follower.open_branches()?;
             follower.follow(None)
         });
@@ -118,8 +127,27 @@ impl PijulStorage {
 
     /// Writes to the repository. What fails is told by [`FileSystemStorage::verify`]: history itself is safe in the index.
     fn with_follower(&self, writing: &mut Writing, work: impl FnOnce(&mut Follower<'_>) -> Result<()>) {
-        let Writing { state, channels } = writing;
-        let State::Open(repository) = state else { return };
+        match self.ask_follower(writing, work) {
+            None | Some(Ok(())) => {}
+            Some(Err(StorageError::Full)) => tracing::warn!("the disk is full, the repository falls behind history"),
+            Some(Err(error)) => {
+                let why = chain(&error);
+                tracing::error!(%why, "the repository cannot be written, it falls behind history");
+                writing.state = State::Broken(why);
+            }
+        }
+    }
+}
+
+impl PijulStorage {
+    /// Does something with the repository; `None` if there is none to work with.
+    fn ask_follower<T>(
+        &self,
+        writing: &mut Writing,
+        work: impl FnOnce(&mut Follower<'_>) -> Result<T>,
+    ) -> Option<Result<T>> {
+        let Writing { state, channels, pending } = writing;
+        let State::Open(repository) = state else { return None };
         let mut follower = Follower {
             index: &self.index,
             repository,
@@ -128,15 +156,28 @@ impl PijulStorage {
             options: &self.options,
             id: self.id,
             layout: &self.layout,
+            pending,
         };
-        match guarded("writing to the repository", || work(&mut follower)) {
-            Ok(()) => {}
-            Err(StorageError::Full) => tracing::warn!("the disk is full, the repository falls behind history"),
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(%why, "the repository cannot be written, it falls behind history");
-                writing.state = State::Broken(why);
-            }
+        Some(guarded("working with the repository", || work(&mut follower)))
+    }
+
+    /// Closes the repository, so that its database is as another program expects it, and notes what it is like.
+    fn close_repository(&self, writing: &mut Writing) -> Result<()> {
+        self.with_follower(writing, |follower| follower.return_to_main());
+        self.ledger.read().sync()?;
+        if let State::Open(repository) = std::mem::replace(&mut writing.state, State::Suspended) {
+            drop(repository);
+            failpoint::pass("vcs-repository-closed");
+            integrity::note(&self.layout)?;
+        }
+        Ok(())
+    }
+
+    /// Answers about the repository where it is not open.
+    fn closed<T>(&self, state: &State) -> Result<T> {
+        match state {
+            State::Broken(why) => Err(StorageError::Corrupt(why.clone())),
+            State::Open(_) | State::Suspended => Err(StorageError::Suspended),
         }
     }
 }
@@ -167,9 +208,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl Drop for PijulStorage {
     fn drop(&mut self) {
-        // Nothing is lost if this fails: what is not in the ledger is in the repository.
-        if let Err(error) = self.ledger.get_mut().sync() {
-            tracing::debug!("the ledger was not synced: {error}");
+        // Nothing is lost if this fails: the next opening looks more closely.
+        if let Err(error) = self.close_repository(&mut self.writing.lock()) {
+            tracing::debug!("the repository was not closed cleanly: {error}");
         }
     }
 }
@@ -258,7 +299,28 @@ impl FileSystemStorage for PijulStorage {
     }
 
     fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.index.verify(report)
+        self.index.verify(report)?;
+        let mut writing = self.writing.lock();
+        let is_pending = writing.pending.is_some();
+        match &writing.state {
+            State::Open(_) => {}
+            State::Suspended => {
+                let what = "another program works on the repository; it was not checked".to_owned();
+                report(Finding { severity: Severity::Note, what });
+            }
+            State::Broken(why) => {
+                let what = format!("the repository cannot be used: {why}");
+                report(Finding { severity: Severity::Repairable, what });
+            }
+        }
+        match self.ask_follower(&mut writing, |follower| follower.verify(is_pending, report)) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                let what = format!("the repository cannot be read: {}", chain(&error));
+                report(Finding { severity: Severity::Repairable, what });
+                Ok(())
+            }
+        }
     }
 
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
@@ -271,5 +333,30 @@ impl FileSystemStorage for PijulStorage {
 
     fn find_native_id(&self, prefix: &str, max: usize) -> Result<Vec<(String, OpId)>> {
         self.ledger.read().find_hashes(&prefix.to_ascii_uppercase(), max)
+    }
+
+    fn incoming(&self) -> Result<Option<Incoming>> {
+        let mut writing = self.writing.lock();
+        match self.ask_follower(&mut writing, |follower| follower.incoming()) {
+            Some(answer) => answer,
+            None => self.closed(&writing.state),
+        }
+    }
+
+    fn accept_incoming(&self, changes: &[NativeChange]) -> Result<()> {
+        let mut writing = self.writing.lock();
+        match self.ask_follower(&mut writing, |follower| follower.accept(changes)) {
+            Some(answer) => answer,
+            None => self.closed(&writing.state),
+        }
+    }
+
+    fn suspend(&self) -> Result<()> {
+        self.close_repository(&mut self.writing.lock())
+    }
+
+    fn resume(&self) -> Result<()> {
+        let mut writing = self.writing.lock();
+        if matches!(writing.state, State::Suspended) { self.open_repository(&mut writing) } else { Ok(()) }
     }
 }

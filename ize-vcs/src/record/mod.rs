@@ -208,7 +208,8 @@ impl<'a> Additions<'a> {
             return Ok(here(*pos));
         }
         let found = self.txn.read().get_inodes(&folder, None).or_pijul("reading the repository's tree")?.copied();
-        let found = found.ok_or_else(|| StorageError::Corrupt("a folder is not in the repository's graph".to_owned()))?;
+        let found =
+            found.ok_or_else(|| StorageError::Corrupt("a folder is not in the repository's graph".to_owned()))?;
         Ok(found.to_option())
     }
 }
@@ -231,4 +232,3 @@ fn vertex(
 ) -> Atom<Option<ChangeId>> {
     Atom::NewVertex(NewVertex { up_context: vec![above], down_context: Vec::new(), start, end, flag, inode })
 }
-

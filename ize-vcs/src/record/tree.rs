@@ -5,10 +5,8 @@ use std::collections::{HashMap, HashSet};
 use ize_core::model::{Entry, FileId, View};
 use ize_core::storage::{FileSystemStorage, Result, StorageError};
 use libpijul::fs::{create_new_inode, inode_filename};
-use libpijul::pristine::{
-    Inode, OwnedPathId, TreeMutTxnT, TreeTxnT, del_tree_with_rev, put_tree_with_rev,
-};
 use libpijul::pristine::sanakirja::MutTxn0;
+use libpijul::pristine::{Inode, OwnedPathId, TreeMutTxnT, TreeTxnT, del_tree_with_rev, put_tree_with_rev};
 
 use super::plan::Step;
 use crate::error::OrPijul;
