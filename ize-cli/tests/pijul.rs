@@ -179,7 +179,9 @@ fn while_the_command_runs_work_goes_on_and_killing_anything_loses_nothing() {
         fs::write(book.join("a"), killed).unwrap();
         assert_eq!(fs::read_to_string(book.join("a")).unwrap(), killed);
         assert!(home.run(["history", "book"]).code == 0, "history can be read");
-        for refused in [home.run(["sync", "book"]), home.run(["unmount", "book"]), home.run(["pijul", "book", "--", "x"])] {
+        for refused in
+            [home.run(["sync", "book"]), home.run(["unmount", "book"]), home.run(["pijul", "book", "--", "x"])]
+        {
             assert_eq!(refused.code, 4, "{}", refused.stderr);
         }
         if killed == "ize" {

@@ -107,9 +107,7 @@ impl Follower<'_> {
     /// # Errors
     /// If the repository or the index cannot be read.
     pub(crate) fn incoming(&mut self) -> Result<Option<Incoming>> {
-        if self.pending.is_none() {
-            return Ok(None);
-        }
+        let Some(since) = self.pending.as_ref().map(|pending| pending.since) else { return Ok(None) };
         let txn = self.repository.begin()?;
         let channel = self.main(&txn)?;
         self.tree_of(&txn)?;
@@ -124,7 +122,7 @@ impl Follower<'_> {
             let waiting = differences.into_iter().map(|difference| (difference.path, difference.repository));
             pending.paths = waiting.collect();
         }
-        Ok(Some(Incoming { changes, edits, conflicts }))
+        Ok(Some(Incoming { since, changes, edits, conflicts }))
     }
 
     /// Notes that what came in is in the tree. What differs still was changed by the user since, and is recorded.

@@ -60,9 +60,7 @@ fn pijul_options(options: &BackendOptions) -> PijulOptions {
 /// Takes `Ada <ada@example.org>` apart.
 fn author(text: &str) -> (String, Option<String>) {
     match text.split_once('<') {
-        Some((name, email)) => {
-            (name.trim().to_owned(), Some(email.trim_end().trim_end_matches('>').trim().to_owned()))
-        }
+        Some((name, email)) => (name.trim().to_owned(), Some(email.trim_end().trim_end_matches('>').trim().to_owned())),
         None => (text.trim().to_owned(), None),
     }
 }

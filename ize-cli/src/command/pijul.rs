@@ -22,7 +22,8 @@ pub(super) fn run(context: &Context, arguments: &Pijul) -> Result<u8> {
     let target = context.find(&arguments.name)?;
     check(&target)?;
     outlive_interrupts()?;
-    let ran = open::with_repository(context, &target, &mut sync::tell, &mut |held| start(&target, arguments, held))?;
+    let mut tell = |brought: &_| sync::tell(&target, brought);
+    let ran = open::with_repository(context, &target, &mut tell, &mut |held| start(&target, arguments, held))?;
     match ran {
         Ok(status) => Ok(code_of(status)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -190,7 +190,7 @@ fn found(report: &ReconcileReport) -> Option<String> {
 fn brought_in(project: &Project) -> Option<String> {
     match project.brought_in() {
         Ok(brought) if brought.is_empty() => None,
-        Ok(brought) => Some(brought.to_string()),
+        Ok(brought) => Some(brought.to_string().replace("<name>", project.info().name())),
         Err(error) => {
             let why = chain(&*error);
             tracing::warn!(%why, "what others put into the repository could not be brought in");

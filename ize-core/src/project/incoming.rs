@@ -1,13 +1,14 @@
 //! What others put into a backend's own repository: brought into the tree when the project is opened and when it is
 //! synced. And handing the repository to another program for a while.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Project, ProjectError, Result};
-use crate::model::{OpId, RelPath, View};
+use crate::model::{Effect, OpCode, OpId, RelPath, View};
 use crate::storage::{Direction, Incoming, NativeChange, OpQuery};
 use crate::tree::{Caller, Incorporated, IncorporatedReport, ReconcileOptions, Snapshot, incorporate};
 
@@ -26,8 +27,8 @@ pub struct BroughtIn {
     pub entries: Vec<(RelPath, Incorporated)>,
     /// Files in which the repository holds a conflict. Their content shows it.
     pub conflicts: Vec<RelPath>,
-    /// Files that somebody changed at the very moment when they were written, each with the operation that has what
-    /// was there.
+    /// Files that were changed both here and there: they are now as the repository has them, and history has what was here
+    /// at the operation beside each.
     pub overwritten: Vec<(RelPath, OpId)>,
     /// Something was left because it is being changed; it is tried again at the next sync.
     pub is_partial: bool,
@@ -36,7 +37,11 @@ pub struct BroughtIn {
 impl BroughtIn {
     /// Tells whether there was nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.entries.is_empty() && self.conflicts.is_empty() && !self.is_partial
+        self.changes.is_empty()
+            && self.entries.is_empty()
+            && self.conflicts.is_empty()
+            && self.overwritten.is_empty()
+            && !self.is_partial
     }
 
     /// Adds what one more round brought.
@@ -70,7 +75,7 @@ impl fmt::Display for BroughtIn {
             write!(f, "\n{path}: conflict: both sides are in the file; edit it to solve it")?;
         }
         for (path, op) in &self.overwritten {
-            write!(f, "\n{path}: was changed here at the same moment; {op} has what was there")?;
+            write!(f, "\n{path}: was changed here, too; 'ize restore <name> {path} {op}' brings that version back")?;
         }
         if self.is_partial {
             f.write_str("\nwhat was left because it was changed here is tried again at the next sync")?;
@@ -107,7 +112,8 @@ impl Project {
             self.barrier()?;
             self.invalidate_since(base.at)?;
             let made = made?;
-            brought.overwritten.extend(self.overwritten(base.at, &made)?);
+            let overwritten = self.overwritten(incoming.since.min(base.at), &made)?;
+            brought.overwritten.extend(overwritten);
             let is_whole = !made.is_outdated();
             let changes = incoming.changes.clone();
             brought.add(incoming, made);
@@ -124,10 +130,14 @@ impl Project {
 
     /// Tells a mount of everything that operations after this one touched.
     fn invalidate_since(&self, op: OpId) -> Result<()> {
+        self.for_each_since(op, &mut |op| self.live().invalidate_touched(op))
+    }
+
+    fn for_each_since(&self, op: OpId, each: &mut dyn FnMut(&OpCode)) -> Result<()> {
         let mut query = OpQuery { since: op, max: PAGE_OPS, ..OpQuery::all(View::latest(self.recorder().branch())) };
         loop {
             let ops = self.recorder().storage().ops(&query)?;
-            ops.iter().for_each(|op| self.live().invalidate_touched(op));
+            ops.iter().for_each(&mut *each);
             match ops.last() {
                 Some(last) if ops.len() == PAGE_OPS => query.since = last.last_id,
                 _ => return Ok(()),
@@ -135,7 +145,7 @@ impl Project {
         }
     }
 
-    /// Finds files that somebody else changed between the look at them and the write.
+    /// Finds what somebody here wrote into the files after an operation, before they were made what the repository has.
     fn overwritten(&self, since: OpId, made: &IncorporatedReport) -> Result<Vec<(RelPath, OpId)>> {
         let mut overwritten = Vec::new();
         for (path, file) in &made.written {
@@ -149,8 +159,8 @@ impl Project {
             };
             let ops = self.recorder().storage().ops(&query)?;
             // What came after the edit is not overwritten.
-            let before = ops.iter().skip_while(|op| !op.actor.is_incoming());
-            let other = before.into_iter().find(|op| !op.actor.is_incoming());
+            let mut before = ops.iter().skip_while(|op| !op.actor.is_incoming());
+            let other = before.find(|op| !op.actor.is_incoming() && op.effects().any(changes_content));
             overwritten.extend(other.map(|op| (path.clone(), op.last_id)));
         }
         Ok(overwritten)
@@ -158,7 +168,7 @@ impl Project {
 
     /// Tells whether the backend's own repository is in another program's hands.
     pub fn is_suspended(&self) -> bool {
-        *self.suspension().lock()
+        self.suspension().lock().is_some()
     }
 
     /// Hands the backend's own repository to another program, until [`Project::resume`]: commits what was recorded,
@@ -170,13 +180,13 @@ impl Project {
     pub fn suspend(&self) -> Result<BroughtIn> {
         // Fails while it is handed out.
         let brought = self.bring_in()?;
-        self.sync()?;
+        let synced = self.sync()?;
         let mut suspended = self.suspension().lock();
-        if *suspended {
+        if suspended.is_some() {
             return Err(ProjectError::Suspended);
         }
         self.recorder().storage().suspend()?;
-        *suspended = true;
+        *suspended = Some(synced);
         Ok(brought)
     }
 
@@ -186,22 +196,54 @@ impl Project {
     /// # Errors
     /// If the repository cannot be opened; as [`Project::bring_in`].
     pub fn resume(&self) -> Result<BroughtIn> {
-        {
+        let since = {
             let mut suspended = self.suspension().lock();
-            if !*suspended {
-                return Ok(BroughtIn::default());
-            }
+            let Some(since) = *suspended else { return Ok(BroughtIn::default()) };
             self.recorder().storage().resume()?;
-            *suspended = false;
-        }
+            *suspended = None;
+            since
+        };
         let before = self.barrier()?;
         let report = self.live().reconcile_in_use(ReconcileOptions::default())?;
+        let mut overwritten = Vec::new();
         if !report.is_clean() {
             self.barrier()?;
             self.invalidate_since(before)?;
+            overwritten = self.overwritten_directly(since, before)?;
         }
-        self.bring_in()
+        let mut brought = self.bring_in()?;
+        overwritten.retain(|(path, _)| brought.overwritten.iter().all(|(known, _)| known != path));
+        brought.overwritten.append(&mut overwritten);
+        Ok(brought)
     }
+
+    /// Finds files that somebody wrote through the tree after `since` and that were found to be different after `before`.
+    fn overwritten_directly(&self, since: OpId, before: OpId) -> Result<Vec<(RelPath, OpId)>> {
+        let mut written = BTreeMap::new();
+        self.for_each_since(since, &mut |op| {
+            let is_write = op.effects().any(changes_content);
+            if op.last_id <= before && is_write && !op.op_type.is_external() {
+                written.insert(op.op_type.file(), op.last_id);
+            }
+        })?;
+        let mut overwritten = BTreeMap::new();
+        self.for_each_since(before, &mut |op| {
+            let file = op.op_type.file();
+            if let Some(ours) = written.get(&file).filter(|_| op.effects().any(changes_content)) {
+                overwritten.insert(file, *ours);
+            }
+        })?;
+        let reader = self.reader()?;
+        let mut named = Vec::new();
+        for (file, op) in overwritten {
+            named.extend(reader.path_of(reader.newest(), file)?.map(|path| (path, op)));
+        }
+        Ok(named)
+    }
+}
+
+fn changes_content(effect: Effect<'_>) -> bool {
+    matches!(effect, Effect::Write { .. } | Effect::Truncate { .. } | Effect::Zero { .. } | Effect::Copy { .. })
 }
 
 #[cfg(test)]
@@ -266,7 +308,7 @@ mod tests {
                 "  ABCDEFGHIJKL  fix",
                 "b: kept, because it holds other files",
                 "a: conflict: both sides are in the file; edit it to solve it",
-                "a: was changed here at the same moment; @7 has what was there",
+                "a: was changed here, too; 'ize restore <name> a @7' brings that version back",
                 "what was left because it was changed here is tried again at the next sync",
             ]
         );

@@ -30,8 +30,8 @@ pub struct Project {
     live: Arc<Live>,
     recorder: Arc<Recorder>,
     mount_point: Mutex<Option<PathBuf>>,
-    /// The backend's repository is in another program's hands.
-    suspended: Mutex<bool>,
+    /// The backend's repository is in another program's hands since this operation.
+    suspended: Mutex<Option<OpId>>,
     found: Found,
     brought_in: Result<BroughtIn, Arc<ProjectError>>,
     imported: Option<CopyReport>,
@@ -145,8 +145,8 @@ impl Project {
         self.brought_in.as_ref().map_err(Arc::clone)
     }
 
-    /// Whether the backend's repository is in another program's hands.
-    pub(super) const fn suspension(&self) -> &Mutex<bool> {
+    /// Since which operation the backend's repository is in another program's hands.
+    pub(super) const fn suspension(&self) -> &Mutex<Option<OpId>> {
         &self.suspended
     }
 
@@ -176,7 +176,7 @@ impl Project {
     /// # Errors
     /// If it could not be recorded; [`ProjectError::Suspended`] while it cannot be.
     pub fn barrier(&self) -> Result<OpId> {
-        if *self.suspended.lock() {
+        if self.suspended.lock().is_some() {
             return Err(ProjectError::Suspended);
         }
         let op = self.recorder.barrier()?;

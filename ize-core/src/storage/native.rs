@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::model::RelPath;
+use crate::model::{OpId, RelPath};
 
 /// A change as the backend's own format has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct NativeChange {
 /// What others put into a backend's own repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Incoming {
+    /// The last operation of which the repository had everything when the first of them was noticed: what was changed in the tree
+    /// since then may be about the same files.
+    pub since: OpId,
     /// The changes that came, oldest first. Empty where only changes that were there are gone.
     pub changes: Vec<NativeChange>,
     /// What makes of the tree at the head what the repository holds, in an order in which it can be done.

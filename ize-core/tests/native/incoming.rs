@@ -120,7 +120,12 @@ fn a_file_that_was_changed_meanwhile_is_not_overwritten_before_its_change_is_in_
     vault.times_asked.store(0, Ordering::SeqCst);
     let brought = project.bring_in().unwrap();
     assert_eq!(vault.times_asked.load(Ordering::SeqCst), 3, "asked again, with the change committed");
-    assert!(!brought.is_partial && brought.overwritten.is_empty(), "{brought}");
+    assert!(!brought.is_partial, "{brought}");
+    let named: Vec<_> = brought.overwritten.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(named, [path("a.txt"), path("gone.txt")], "who reads the report can have them back");
+    let (ours, gone) = (brought.overwritten[0].1, brought.overwritten[1].1);
+    assert_eq!(project.read_at("a.txt", &Revision::Op(ours)).unwrap(), b"ours");
+    assert_eq!(project.read_at("gone.txt", &Revision::Op(gone)).unwrap(), b"one and two");
     assert_eq!(project.read("a.txt").unwrap(), b"theirs");
     let rows = project.history(ize_core::project::HistoryQuery::new(path("a.txt"))).unwrap();
     let versions: Vec<Vec<u8>> =

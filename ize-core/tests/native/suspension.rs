@@ -48,13 +48,17 @@ fn meanwhile_writes_and_reads_go_on_and_afterwards_all_is_in_history() {
     // The other program writes into the live files beside the tree, and into the repository.
     fs::write(world.live("b.txt"), "two").unwrap();
     fs::write(world.live("direct.txt"), "direct").unwrap();
+    fs::write(world.live("a.txt"), "2").unwrap();
     world.vault().put("pulled", vec![write("b.txt", "two"), write("pulled.txt", "pulled")]);
     let brought = project.resume().unwrap();
     assert_eq!(brought.entries.len(), 1, "what it wrote already is as it should be: {brought}");
-    for (file, content) in [("a.txt", "two"), ("b.txt", "two"), ("direct.txt", "direct"), ("pulled.txt", "pulled")] {
+    for (file, content) in [("a.txt", "2"), ("b.txt", "two"), ("direct.txt", "direct"), ("pulled.txt", "pulled")] {
         assert_eq!(project.read_at(file, &Revision::Newest).unwrap(), content.as_bytes(), "{file}");
     }
     assert_eq!(project.read_at("b.txt", &Revision::Op(before)).unwrap(), b"one");
+    let [(named, ours)] = brought.overwritten.as_slice() else { panic!("{brought}") };
+    assert_eq!(*named, path("a.txt"), "it was written through the tree, and then over it");
+    assert_eq!(project.read_at("a.txt", &Revision::Op(*ours)).unwrap(), b"two");
     let entries = told.entries.lock().unwrap().clone();
     for name in ["direct.txt", "pulled.txt"] {
         assert!(entries.contains(&name.as_bytes().to_vec()), "a mount was told of {name}");

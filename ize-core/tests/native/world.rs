@@ -36,7 +36,8 @@ impl Vault {
     /// Has others put something into the repository.
     pub(crate) fn put(&self, message: &str, edits: Vec<IncomingEdit>) {
         let changes = vec![NativeChange { id: "ZZZZ2345ABCDEFGH".into(), message: message.into() }];
-        *self.incoming.lock().unwrap() = Some(Incoming { changes, edits, conflicts: Vec::new() });
+        let since = self.inner.head().unwrap().op;
+        *self.incoming.lock().unwrap() = Some(Incoming { since, changes, edits, conflicts: Vec::new() });
     }
 }
 
