@@ -222,7 +222,7 @@ impl EngineName {
 #[command(after_help = "\
 Examples:
   ize mount notes ~/notes --create    make the project and the folder if they are missing, and mount
-  ize mount book ~/book --create --backend pijul    the same, with a Pijul repository for its history
+  ize mount book ~/book --create --backend pijul    the same, with a Pijul repository
   ize mount notes                     mount it where it was mounted last
   ize mount code                      cover a folder adopted with `ize init --in-place`
   ize mount notes /mnt --read-only    look, and change nothing
@@ -324,7 +324,9 @@ pub(crate) struct Status {
 Examples:
   ize sync notes        prints the position in the log up to which all is committed, as @1234
 
-What others pushed into the project's repository (with the backend pijul) is brought into the files first. When it returns, everything that was acknowledged before is on disk: in the log, in history, and in the live files.")]
+With the backend pijul, what others pushed into the repository is brought into the files first.
+
+When it returns, everything that was acknowledged before is on disk: in the log, in history, and in the live files.")]
 pub(crate) struct Sync {
     /// The project's name
     pub(crate) name: String,
@@ -341,8 +343,8 @@ Examples:
   ize history notes --json | jq -r 'select(.kind == \"delete\") | .path'
 
 A save is what a person would call one: closing a file after writing, replacing it by a rename, making, renaming or
-removing a file. The change id in the first column is what `ize cat --at` and `ize restore` take; so is the hash that
-projects with the backend pijul have beside it.")]
+removing a file. The change id in the first column is what `ize cat --at` and `ize restore` take.
+With the backend pijul each change has a hash, too, which they take as well.")]
 pub(crate) struct History {
     /// The project's name
     pub(crate) name: String,
