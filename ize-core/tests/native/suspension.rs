@@ -46,7 +46,8 @@ fn meanwhile_writes_and_reads_go_on_and_afterwards_all_is_in_history() {
     assert_eq!(project.reader().unwrap().head(), before);
     assert!(matches!(project.sync(), Err(ProjectError::Suspended)));
     // The other program writes into the live files beside the tree, and into the repository.
-    fs::write(world.live("b.txt"), "two").unwrap();
+    fs::write(world.live("b.new"), "two").unwrap();
+    fs::rename(world.live("b.new"), world.live("b.txt")).unwrap();
     fs::write(world.live("direct.txt"), "direct").unwrap();
     fs::write(world.live("a.txt"), "2").unwrap();
     world.vault().put("pulled", vec![write("b.txt", "two"), write("pulled.txt", "pulled")]);
@@ -60,7 +61,7 @@ fn meanwhile_writes_and_reads_go_on_and_afterwards_all_is_in_history() {
     assert_eq!(*named, path("a.txt"), "it was written through the tree, and then over it");
     assert_eq!(project.read_at("a.txt", &Revision::Op(*ours)).unwrap(), b"two");
     let entries = told.entries.lock().unwrap().clone();
-    for name in ["direct.txt", "pulled.txt"] {
+    for name in ["direct.txt", "pulled.txt", "b.txt"] {
         assert!(entries.contains(&name.as_bytes().to_vec()), "a mount was told of {name}");
     }
     assert!(told.files.lock().unwrap().contains(&project.metadata_id("b.txt")), "and of the content of b.txt");

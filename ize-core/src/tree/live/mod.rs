@@ -47,7 +47,7 @@ use super::{
     SetAttributes, Space, Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
 };
 use crate::failpoint;
-use crate::model::{Effect, Entry, FileId, Landmark, Name, OpCode, OpData, OpId, OpType, Touched};
+use crate::model::{Effect, Entry, FileId, Landmark, Name, OpCode, OpData, OpId, OpType, Touched, View};
 use crate::record::{OpDraft, Recorder, Reservation};
 
 pub use self::mend::{MendReport, PowerCut};
@@ -236,14 +236,20 @@ impl Live {
         }
     }
 
-    /// Tells the invalidator of everything that an operation touched; as [`Live::invalidate_entry`].
+    /// Tells the invalidator of everything that an operation touched; as [`Live::invalidate_entry`]. A file may have been
+    /// replaced by another inode, so its names are to be looked up anew, too.
     pub fn invalidate_touched(&self, op: &OpCode) {
         for effect in op.effects() {
             if let Effect::Bind { entry, .. } | Effect::Unbind { entry, .. } = effect {
                 self.invalidate_entry(self.node_of(entry.dir), &entry.name);
             }
         }
+        let now = View::latest(self.recorder.branch());
         for touched in &op.touched {
+            // Where history cannot be read, there are other things to worry about.
+            for entry in self.recorder.storage().names(now, touched.file).unwrap_or_default() {
+                self.invalidate_entry(self.node_of(entry.dir), &entry.name);
+            }
             self.invalidate_inode(self.node_of(touched.file));
         }
     }
