@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
-use ize_benches::History;
+use ize_benches::{History, Project};
 use ize_core::model::{OpId, View};
 use ize_core::storage::{Direction, FileSystemStorage, MemoryStorage, OpQuery};
 use ize_store::{Engine, Store, StoreOptions};
+use ize_vcs::{PijulOptions, PijulStorage};
 use tempfile::TempDir;
 
 /// How many operations the read benchmarks find.
@@ -24,7 +25,15 @@ const KINDS: &[Kind] = &[
     Kind { name: "memory", make: |_| Arc::new(MemoryStorage::new()) },
     Kind { name: "store, sanakirja", make: |dir| store(dir, Engine::Sanakirja) },
     Kind { name: "store, redb", make: |dir| store(dir, Engine::Redb) },
+    Kind { name: "pijul, index in a store", make: pijul },
 ];
+
+fn pijul(dir: &TempDir) -> Arc<dyn FileSystemStorage> {
+    let index =
+        Store::create(dir.path().join("index"), &StoreOptions::default()).expect("a new folder can become a store");
+    let storage = PijulStorage::create(dir.path(), Arc::new(index), &PijulOptions::default());
+    Arc::new(storage.expect("a folder without a repository can get one"))
+}
 
 fn store(dir: &TempDir, engine: Engine) -> Arc<dyn FileSystemStorage> {
     let options = StoreOptions::default().engine(engine);
@@ -123,5 +132,46 @@ fn reads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, insert, reads);
+/// Returns a size for measuring, or a small one where the benchmarks are only tried.
+fn scaled(size: usize) -> usize {
+    if std::env::args().any(|argument| argument == "--bench") { size } else { size / 50 }
+}
+
+/// One edit of 4 KiB, committed and durable, in a project of 10,000 files; an edit of a binary file of 50 MB; and the oldest
+/// of 1,000 versions of a file.
+fn versions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("versions");
+    group.sample_size(20);
+    for kind in KINDS {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let storage = (kind.make)(&dir);
+        let mut project = Project::new(scaled(10_000) as u64);
+        storage.commit(&project.take()).expect("the operations are valid");
+        group.bench_function(BenchmarkId::new("edit of 4 KiB among 10,000 files", kind.name), |bencher| {
+            let edit = |batch| storage.commit(&batch).expect("the operations are valid");
+            bencher.iter_batched(|| project.edit(4096), edit, BatchSize::PerIteration);
+        });
+
+        for _ in 0..scaled(1000) {
+            storage.commit(&project.edit_of(0, 4096)).expect("the operations are valid");
+        }
+        let (file, oldest) = (project.file(0), View::main(project.created()));
+        group.bench_function(BenchmarkId::new("oldest of 1,000 versions", kind.name), |bencher| {
+            let mut buf = vec![0; 16 * 1024];
+            bencher.iter(|| black_box(storage.read(oldest, file, 0, &mut buf).expect("it can be read")));
+        });
+
+        let large = project.create_large(scaled(50_000_000));
+        storage.commit(&project.take()).expect("the operations are valid");
+        group.sample_size(10);
+        group.bench_function(BenchmarkId::new("edit of a binary file of 50 MB", kind.name), |bencher| {
+            let edit = |batch| storage.commit(&batch).expect("the operations are valid");
+            bencher.iter_batched(|| project.overwrite(large, 4096), edit, BatchSize::PerIteration);
+        });
+        group.sample_size(20);
+    }
+    group.finish();
+}
+
+criterion_group!(benches, insert, reads, versions);
 criterion_main!(benches);

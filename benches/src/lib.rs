@@ -173,6 +173,139 @@ impl History {
     }
 }
 
+/// A project of text files in folders, and edits of them. Every edit is a save.
+#[derive(Debug)]
+pub struct Project {
+    rng: Rng,
+    actor: Arc<Actor>,
+    next_op: u64,
+    next_file: u64,
+    created: OpId,
+    files: Vec<(FileId, u64)>,
+    pending: Vec<OpCode>,
+}
+
+impl Project {
+    /// Makes folders of 100 files with 4 KiB of text each.
+    pub fn new(files: u64) -> Self {
+        let actor = Arc::new(Actor { program: "bench".to_owned(), ..Actor::default() });
+        let (rng, next_file) = (Rng::with_seed(5), FileId::ROOT.get() + 1);
+        let (files_made, pending) = (Vec::new(), Vec::new());
+        let mut project = Self { rng, actor, next_op: 1, next_file, created: OpId::ZERO, files: files_made, pending };
+        let mut folder = FileId::ROOT;
+        for at in 0..files {
+            if at % 100 == 0 {
+                folder = project.make(FileId::ROOT, format!("folder-{}", at / 100), FileKind::Directory, Bytes::new());
+            }
+            let content = project.text(4096);
+            let file = project.make(folder, format!("file-{at}.txt"), FileKind::File, content);
+            project.files.push((file, 4096));
+        }
+        project.created = OpId::new(project.next_op - 1);
+        project
+    }
+
+    /// Returns the operations that were made and not taken yet.
+    pub fn take(&mut self) -> Batch {
+        Batch { ops: std::mem::take(&mut self.pending), landmarks: Vec::new() }
+    }
+
+    /// Returns the operation that made the last of the files.
+    pub const fn created(&self) -> OpId {
+        self.created
+    }
+
+    /// Returns one of the files.
+    pub fn file(&self, at: usize) -> FileId {
+        self.files[at].0
+    }
+
+    /// Edits some file.
+    pub fn edit(&mut self, bytes: usize) -> Batch {
+        let at = self.rng.usize(..self.files.len());
+        self.edit_of(at, bytes)
+    }
+
+    /// Edits one of the files: so much of its beginning is written anew.
+    pub fn edit_of(&mut self, at: usize, bytes: usize) -> Batch {
+        let (file, size) = self.files[at];
+        let content = self.text(bytes);
+        self.write(file, 0, content, size);
+        self.take()
+    }
+
+    /// Makes a file of so many random bytes.
+    pub fn create_large(&mut self, size: usize) -> (FileId, u64) {
+        let mut content = vec![0; size];
+        self.rng.fill(&mut content);
+        let file = self.make(FileId::ROOT, "large.bin".to_owned(), FileKind::File, Bytes::from(content));
+        (file, size as u64)
+    }
+
+    /// Overwrites so many bytes somewhere in a large file.
+    pub fn overwrite(&mut self, (file, size): (FileId, u64), bytes: usize) -> Batch {
+        let mut content = vec![0; bytes];
+        self.rng.fill(&mut content);
+        let offset = self.rng.u64(..size - bytes as u64);
+        self.write(file, offset, Bytes::from(content), size);
+        self.take()
+    }
+
+    fn text(&mut self, bytes: usize) -> Bytes {
+        (0..bytes).map(|at| if at % 64 == 63 { b'\n' } else { self.rng.u8(b'a'..=b'z') }).collect()
+    }
+
+    fn make(&mut self, dir: FileId, text: String, kind: FileKind, content: Bytes) -> FileId {
+        let file = FileId::new(self.next_file);
+        self.next_file += 1;
+        let entry = Entry::new(dir, name(text));
+        let touched = self.touched(file, kind, content.len() as u64);
+        let (op_type, data) = match kind {
+            FileKind::Directory => (OpType::DirCreate { file, entry, mode: 0o755 }, OpData::None),
+            _ => (OpType::FileCreate { file, entry, mode: 0o644 }, OpData::Inline(content)),
+        };
+        self.push(op_type, data, touched, None);
+        file
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, content: Bytes, size: u64) {
+        let touched = self.touched(file, FileKind::File, size);
+        let op_type = OpType::FileWrite { file, offset, size: content.len() as u64 };
+        self.push(op_type, OpData::Inline(content), touched, Some(Landmark::Close));
+    }
+
+    fn touched(&self, file: FileId, kind: FileKind, size: u64) -> Touched {
+        let at = self.now();
+        let (uid, gid, rdev, mode, nlink) = (1000, 1000, 0, 0o755, 1);
+        Touched {
+            file,
+            metadata: FileMetadata { kind, mode, uid, gid, size, nlink, rdev, atime: at, mtime: at, ctime: at },
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(1_700_000_000_000_000_000 + i128::from(self.next_op) * 1_000_000)
+    }
+
+    fn push(&mut self, op_type: OpType, data: OpData, touched: Touched, landmark: Option<Landmark>) {
+        let id = OpId::new(self.next_op);
+        let timestamp = self.now();
+        self.next_op += 1;
+        self.pending.push(OpCode {
+            id,
+            last_id: id,
+            branch: BranchId::MAIN,
+            timestamp,
+            op_type,
+            data,
+            touched: vec![touched],
+            actor: self.actor.clone(),
+            landmark,
+            parent: None,
+        });
+    }
+}
+
 fn name(text: String) -> Name {
     Name::new(text.into_bytes()).expect("the generator makes valid names")
 }
@@ -191,5 +324,17 @@ mod tests {
             storage.commit(&history.batch(500)).unwrap();
         }
         assert_eq!(storage.head().unwrap().op, OpId::new(10_000));
+    }
+
+    #[test]
+    fn the_strict_model_accepts_the_project() {
+        let storage = MemoryStorage::new();
+        let mut project = Project::new(250);
+        storage.commit(&project.take()).unwrap();
+        storage.commit(&project.edit(100)).unwrap();
+        let large = project.create_large(10_000);
+        storage.commit(&project.take()).unwrap();
+        storage.commit(&project.overwrite(large, 4096)).unwrap();
+        assert_eq!(storage.head().unwrap().op.get(), 250 + 3 + 3);
     }
 }

@@ -106,15 +106,7 @@ impl Follower<'_> {
 
     /// Makes one change of each piece, all in one transaction.
     pub(crate) fn record_pieces(&mut self, pieces: &[&[OpCode]]) -> Result<()> {
-        let mut saved = Vec::new();
-        let recorded = self.transact(pieces, &mut saved);
-        if recorded.is_err() {
-            self.repository.forget(&saved);
-        }
-        recorded
-    }
-
-    fn transact(&mut self, pieces: &[&[OpCode]], saved: &mut Vec<Hash>) -> Result<()> {
+        let mut saved: Vec<Hash> = Vec::new();
         let txn = self.repository.begin()?;
         let mut records = Vec::new();
         for piece in pieces {
@@ -132,7 +124,7 @@ impl Follower<'_> {
             records.push(Record { kind, branch, first, last, state, hash });
         }
         if !saved.is_empty() {
-            self.repository.commit(txn, saved)?;
+            self.repository.commit(txn, &saved)?;
         }
         failpoint::pass("vcs-repository-committed");
         let mut ledger = self.ledger.write();
@@ -257,10 +249,10 @@ impl Follower<'_> {
             name.push('\'');
         }
         // One that is there is left from a moment before the list was written.
-        txn.write().drop_channel(&*repository::small(&name)?).or_pijul("making a channel")?;
+        txn.write().drop_channel(&repository::small(&name)?).or_pijul("making a channel")?;
         let from = self.channel(&txn, parent)?;
         if repository::state(&txn, &from)?.changes == forked_changes {
-            txn.write().fork(&from, &*repository::small(&name)?).or_pijul("making a channel")?;
+            txn.write().fork(&from, &repository::small(&name)?).or_pijul("making a channel")?;
         } else {
             self.replay((&txn, &from), &name, forked_changes)?;
         }
@@ -334,7 +326,8 @@ impl Follower<'_> {
             Some(newest) if repository::state_after(txn, channel, newest.state.changes)? == Some(newest.state) => {
                 newest.state.changes
             }
-            _ => 0,
+            Some(_) => 0,
+            None => self.channels.get(branch).map_or(0, |channel| channel.forked_changes),
         };
         let mut found = Vec::new();
         for (hash, state) in repository::log(txn, channel, from)? {

@@ -176,7 +176,7 @@ impl Follower<'_> {
         let output = Output::of(self.repository, self.layout, (txn, channel), "")?;
         let mut entries = BTreeSet::new();
         for difference in compare(index, after, &output)? {
-            let Some(path) = self.index_path(&difference.path, &[difference.clone()]) else { continue };
+            let Some(path) = self.index_path(&difference.path, std::slice::from_ref(&difference)) else { continue };
             let Some((folder, name)) = path.split_last() else { continue };
             for view in [after, before] {
                 if let Some(dir) = index.resolve(view, &folder)? {

@@ -61,6 +61,7 @@ impl Layout {
     /// # Errors
     /// [`StorageError::Invalid`] if there is a repository already; [`StorageError::Locked`].
     pub(crate) fn create(&self) -> Result<Lock> {
+        self.check_path()?;
         if crate::repository::exists(&self.database())? {
             return Err(StorageError::Invalid(format!("{} holds a Pijul repository already", self.root.display())));
         }
@@ -70,11 +71,20 @@ impl Layout {
         self.lock()
     }
 
+    /// Refuses a path that the library could not name.
+    fn check_path(&self) -> Result<()> {
+        if self.root.to_str().is_some() {
+            return Ok(());
+        }
+        Err(StorageError::Invalid(format!("the path of a Pijul repository must be UTF-8: {}", self.root.display())))
+    }
+
     /// Locks a repository.
     ///
     /// # Errors
     /// [`StorageError::Invalid`] if there is none; [`StorageError::Locked`].
     pub(crate) fn lock(&self) -> Result<Lock> {
+        self.check_path()?;
         let path = self.ours().join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| match error
             .kind()

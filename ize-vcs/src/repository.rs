@@ -1,14 +1,15 @@
 //! The Pijul repository itself: its database, its change files, its channels.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use ize_core::storage::{Result, StorageError};
-use libpijul::changestore::ChangeStore;
 use libpijul::changestore::filesystem::FileSystem;
 use libpijul::pristine::sanakirja::{MutTxn0, Pristine, SanakirjaError};
 use libpijul::pristine::{ArcTxn, ChannelRef, ChannelTxnT, Hash, MutTxnT, TxnT};
 use libpijul::small_string::SmallString;
 use libpijul::{Base32, TxnTExt};
+use parking_lot::Mutex;
 
 use crate::disk;
 use crate::error::{OrPijul, failed};
@@ -30,6 +31,8 @@ pub(crate) struct Repository {
     /// The change files.
     pub(crate) changes: FileSystem,
     layout: Layout,
+    /// Folders of change files whose own entries are known to be durable.
+    durable_folders: Mutex<HashSet<PathBuf>>,
 }
 
 impl Repository {
@@ -43,7 +46,7 @@ impl Repository {
             error => StorageError::Corrupt(format!("the repository's database cannot be opened: {error}")),
         })?;
         let changes = FileSystem::from_changes(layout.changes(), OPEN_CHANGES);
-        Ok(Self { pristine, changes, layout: layout.clone() })
+        Ok(Self { pristine, changes, layout: layout.clone(), durable_folders: Mutex::default() })
     }
 
     /// Makes an empty database in memory over the same change files.
@@ -53,7 +56,7 @@ impl Repository {
     pub(crate) fn in_memory(layout: &Layout) -> Result<Self> {
         let pristine = Pristine::new_anon().or_pijul("making a database in memory")?;
         let changes = FileSystem::from_changes(layout.changes(), OPEN_CHANGES);
-        Ok(Self { pristine, changes, layout: layout.clone() })
+        Ok(Self { pristine, changes, layout: layout.clone(), durable_folders: Mutex::default() })
     }
 
     /// Begins a transaction.
@@ -79,27 +82,25 @@ impl Repository {
         if saved.len() > SYNCED_ONE_BY_ONE_MAX {
             return disk::sync_filesystem(&self.layout.changes());
         }
-        for hash in saved {
-            let path = self.changes.filename(hash);
+        let mut durable = self.durable_folders.lock();
+        let mut is_new = false;
+        for path in saved.iter().map(|hash| self.changes.filename(hash)) {
             disk::sync_file(&path)?;
             if let Some(folder) = path.parent() {
                 disk::sync_dir(folder)?;
+                is_new |= durable.insert(folder.to_owned());
             }
         }
-        if saved.is_empty() { Ok(()) } else { disk::sync_dir(&self.layout.changes()) }
+        if !is_new {
+            return Ok(());
+        }
+        // A failure may have taken any of them.
+        disk::sync_dir(&self.layout.changes()).inspect_err(|_| durable.clear())
     }
 
     /// Returns where a change's file lies.
-    pub(crate) fn file_of(&self, hash: &Hash) -> std::path::PathBuf {
+    pub(crate) fn file_of(&self, hash: &Hash) -> PathBuf {
         self.changes.filename(hash)
-    }
-
-    /// Removes change files that no channel needs: those of a transaction that was taken back.
-    pub(crate) fn forget(&self, saved: &[Hash]) {
-        for hash in saved {
-            // What stays behind is only in the way of nobody.
-            let _ = self.changes.del_change(hash);
-        }
     }
 }
 

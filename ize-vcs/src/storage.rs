@@ -52,7 +52,7 @@ struct Writing {
 /// Whether there is a repository to write to.
 enum State {
     /// There is.
-    Open(Repository),
+    Open(Box<Repository>),
     /// Another program works on it.
     Suspended,
     /// It cannot be used, and this is why.
@@ -111,7 +111,7 @@ impl PijulStorage {
         }
         let opened = guarded("opening the repository", || Repository::open(&self.layout));
         writing.state = match opened {
-            Ok(repository) => State::Open(repository),
+            Ok(repository) => State::Open(Box::new(repository)),
             Err(StorageError::Locked) => return Err(StorageError::Locked),
             Err(error) => State::Broken(chain(&error)),
         };
@@ -345,7 +345,7 @@ impl FileSystemStorage for PijulStorage {
         let (repository, records) = rebuild::put_aside(&self.layout, &mut self.ledger.write())?;
         (writing.channels, writing.pending) = (Channels::new(), None);
         writing.channels.save(&self.layout)?;
-        writing.state = State::Open(repository);
+        writing.state = State::Open(Box::new(repository));
         self.ask_follower(&mut writing, |follower| follower.restore(records, report)).unwrap_or(Ok(()))
     }
 

@@ -9,20 +9,22 @@ use ize_store::{Store, StoreOptions};
 use ize_vcs::{PijulOptions, PijulStorage};
 use tempfile::TempDir;
 
+type Index = Arc<dyn FileSystemStorage>;
+
+/// Makes an index, or opens the one that was there before.
+type MakeIndex = fn(&TempDir, Option<Index>) -> Index;
+
 /// A repository in a folder of its own.
 struct OnDisk {
     dir: TempDir,
-    index: fn(&TempDir, Option<Arc<dyn FileSystemStorage>>) -> Arc<dyn FileSystemStorage>,
+    index: MakeIndex,
     options: PijulOptions,
     store: Option<PijulStorage>,
-    kept: Option<Arc<dyn FileSystemStorage>>,
+    kept: Option<Index>,
 }
 
 impl OnDisk {
-    fn new(
-        options: PijulOptions,
-        index: fn(&TempDir, Option<Arc<dyn FileSystemStorage>>) -> Arc<dyn FileSystemStorage>,
-    ) -> Self {
+    fn new(options: PijulOptions, index: MakeIndex) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let kept = index(&dir, None);
         let store = PijulStorage::create(dir.path(), kept.clone(), &options).unwrap();
@@ -55,11 +57,11 @@ impl Drop for OnDisk {
     }
 }
 
-fn in_memory(_dir: &TempDir, kept: Option<Arc<dyn FileSystemStorage>>) -> Arc<dyn FileSystemStorage> {
+fn in_memory(_dir: &TempDir, kept: Option<Index>) -> Index {
     kept.unwrap_or_else(|| Arc::new(MemoryStorage::new()))
 }
 
-fn on_disk(dir: &TempDir, kept: Option<Arc<dyn FileSystemStorage>>) -> Arc<dyn FileSystemStorage> {
+fn on_disk(dir: &TempDir, kept: Option<Index>) -> Index {
     let (path, options) = (dir.path().join("index"), StoreOptions::default());
     let is_new = kept.is_none();
     drop(kept);

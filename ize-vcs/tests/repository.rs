@@ -146,6 +146,17 @@ fn a_ledger_that_was_lost_comes_back_from_the_repository() {
 }
 
 #[test]
+fn a_path_that_pijul_cannot_name_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let index = std::sync::Arc::new(ize_core::storage::MemoryStorage::new());
+    let made = ize_vcs::PijulStorage::create(path, index, &options());
+    assert!(matches!(made, Err(StorageError::Invalid(_))), "{made:?}");
+}
+
+#[test]
 fn branches_are_channels() {
     let dir = tempfile::tempdir().unwrap();
     let storage = create(dir.path(), &options());
