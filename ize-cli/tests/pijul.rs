@@ -131,7 +131,10 @@ fn the_command_runs_in_the_live_files_and_what_it_does_comes_into_history() {
     fs::write(book.join("a"), "mine").unwrap();
     // Known to the kernel before it is changed behind its back.
     assert_eq!(fs::read_to_string(book.join("a")).unwrap(), "mine");
-    play_pijul(&home, "pwd; test -d .pijul/changes || exit 9; printf theirs > a.tmp; mv a.tmp a; printf new > b; echo \"$@\"; exit 7");
+    play_pijul(
+        &home,
+        "pwd; test -d .pijul/changes || exit 9; printf theirs > a.tmp; mv a.tmp a; printf new > b; echo \"$@\"; exit 7",
+    );
     for mount in [true, false] {
         let ran = pijul(&home, &["pull", "--all"]).output().unwrap();
         let (text, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));

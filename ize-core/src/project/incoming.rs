@@ -63,7 +63,12 @@ impl fmt::Display for BroughtIn {
         let s = |count: usize| if count == 1 { "" } else { "s" };
         let steps = self.entries.iter().filter(|(_, what)| what.is_change()).count();
         let came = self.changes.len();
-        write!(f, "brought in {came} change{} from elsewhere: {steps} step{} in the files", s(came), s(steps))?;
+        write!(f, "brought in {came} change{} from elsewhere: ", s(came))?;
+        match steps {
+            // Whoever brought them wrote the files, too, or they are about nothing that files have.
+            0 => f.write_str("the files are as they should be")?,
+            _ => write!(f, "{steps} step{} in the files", s(steps))?,
+        }
         for change in &self.changes {
             let message = change.message.lines().next().unwrap_or_default();
             write!(f, "\n  {}  {}", &change.id.get(..12).unwrap_or(&change.id), message.escape_debug())?;
