@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,15 +28,32 @@ const ROWS_MAX: &str = "120";
 /// The three durability modes, as `ize` calls them. None of them may lose anything to a killed process.
 pub const MODES: [&str; 3] = ["immediate", "group", "relaxed"];
 
+/// How long the writers work before the daemon is killed, in milliseconds.
+pub const DELAYS_MS: Range<u64> = 5..500;
+
 /// Runs so many rounds in one project and tells how many calls were acknowledged.
 ///
 /// # Errors
 /// At the first loss, with the seed and the round.
 pub fn rounds(ize: &Ize, count: usize, seed: u64, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, Failure> {
+    rounds_of(ize, count, DELAYS_MS, seed, progress)
+}
+
+/// As [`rounds`], with other delays: where a check takes long for each thing that was done, short ones.
+///
+/// # Errors
+/// As [`rounds`].
+pub fn rounds_of(
+    ize: &Ize,
+    count: usize,
+    delays_ms: Range<u64>,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<usize, Failure> {
     let mut writers = Writers::new("kill", WRITERS, seed);
     let mut acknowledged = 0;
     for round in 0..count {
-        let told = one_round(ize, &mut writers);
+        let told = one_round(ize, &mut writers, &delays_ms);
         acknowledged += told.map_err(|why| format!("seed {seed}, round {round}: {why}"))?;
         progress(round, acknowledged);
     }
@@ -43,11 +61,11 @@ pub fn rounds(ize: &Ize, count: usize, seed: u64, progress: &mut dyn FnMut(usize
     Ok(acknowledged)
 }
 
-fn one_round(ize: &Ize, writers: &mut Writers) -> Result<usize, Failure> {
+fn one_round(ize: &Ize, writers: &mut Writers, delays_ms: &Range<u64>) -> Result<usize, Failure> {
     let mounted = ize.mount(&writers.project, &[])?;
     let root = mounted.path().to_owned();
     writers.begin(&root)?;
-    let delay = Duration::from_millis(writers.rng.u64(5..500));
+    let delay = Duration::from_millis(writers.rng.u64(delays_ms.clone()));
     let acknowledged = writers.work_while(&root, || {
         std::thread::sleep(delay);
         ize.kill_daemons()
