@@ -31,7 +31,8 @@ impl Project {
         std::fs::create_dir_all(dir.path().join("project/working")).unwrap();
         let project = Self { dir, pijul };
         symlink("../.pijul", project.working().join(".pijul")).unwrap();
-        let made = ["identity", "new", "--no-prompt", "--display-name", "Bob", "--email", "bob@example.org", "bob"];
+        // The key comes from the agent that the script starts.
+        let made = ["identity", "new", "--no-link", "--display-name", "Bob", "--email", "bob@example.org", "bob"];
         project.run(project.dir.path(), &made);
         project
     }
@@ -66,7 +67,11 @@ impl Project {
             let entry = entry.unwrap();
             let path = self.working().join(entry.path.as_path());
             match entry.metadata.kind {
-                FileKind::Directory if !path.exists() => std::fs::create_dir(&path).unwrap(),
+                FileKind::Directory => {
+                    std::fs::create_dir_all(&path).unwrap();
+                    let mode = std::fs::Permissions::from_mode(entry.metadata.mode & 0o777 | 0o600);
+                    std::fs::set_permissions(&path, mode).unwrap();
+                }
                 FileKind::File => {
                     let mut content = Vec::new();
                     storage.copy_content(NOW, entry.file, &mut content).unwrap();
@@ -168,7 +173,7 @@ fn pijuls_own_command_works_on_the_live_files_and_touches_nothing_else() {
     std::fs::write(clone.join("src/lib.rs"), "fn MAIN() {\n    one();\n    two();\n    three();\n}\n").unwrap();
     std::fs::write(clone.join("from the clone"), "new\n").unwrap();
     project.run(&clone, &["add", "from the clone"]);
-    project.run(&clone, &["record", "--all", "--message", "from the clone"]);
+    project.run(&clone, &["record", "--all", "--message", "from the clone", "--author", "Bob"]);
     let working = project.working();
     project.run(&clone, &["push", "--all", working.to_str().unwrap()]);
     assert_eq!(project.beside(), beside, "something beside the live files and the repository changed");
