@@ -40,6 +40,7 @@ A project is named by its name, or by '.' inside its mount point.
 
 A revision is one of:
   kzmwqtpslruv            a change id, as `ize history` shows it; a unique beginning will do
+  4XQ3VPN2                a Pijul hash or its beginning, where the project's backend is pijul
   @1234                   a position in the log
   '2h ago', '2026-03-01 14:00', 'yesterday 14:00', 2026-03-01T14:00:00Z
   release-1               a snapshot's name
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check that everything recorded can be read back
     Verify(Verify),
+    /// Run the pijul command on a project whose backend is pijul
+    Pijul(Pijul),
     /// Delete a project with its history
     Delete(Delete),
 }
@@ -94,6 +97,7 @@ impl Command {
             Self::Cat(arguments) => Some(&arguments.name),
             Self::Restore(arguments) => Some(&arguments.name),
             Self::Verify(arguments) => Some(&arguments.name),
+            Self::Pijul(arguments) => Some(&arguments.name),
             Self::Delete(arguments) => Some(&arguments.name),
             Self::List(_) => None,
         }
@@ -108,6 +112,7 @@ Examples:
   ize init code --in-place ~/code        the folder stays where it is; `ize mount code` covers it
   ize init code --in-place ~/code --ignore target/ --ignore '*.o'
   ize init data --engine redb            another engine below the history
+  ize init book --backend pijul          history is a Pijul repository, for `ize pijul book -- log`
   ize init books --durability immediate  no change returns before it is on disk
 
 What a folder holds is recorded at once. Where build or cache folders are seen, rules to leave them out are suggested;
@@ -217,6 +222,7 @@ impl EngineName {
 #[command(after_help = "\
 Examples:
   ize mount notes ~/notes --create    make the project and the folder if they are missing, and mount
+  ize mount book ~/book --create --backend pijul    the same, with a Pijul repository
   ize mount notes                     mount it where it was mounted last
   ize mount code                      cover a folder adopted with `ize init --in-place`
   ize mount notes /mnt --read-only    look, and change nothing
@@ -236,6 +242,9 @@ pub(crate) struct Mount {
     /// Make the project and the mount point if they are missing
     #[arg(long)]
     pub(crate) create: bool,
+
+    #[command(flatten)]
+    pub(crate) storage: StorageChoice,
 
     /// Serve the mount from this process instead of one in the background
     #[arg(long)]
@@ -315,6 +324,8 @@ pub(crate) struct Status {
 Examples:
   ize sync notes        prints the position in the log up to which all is committed, as @1234
 
+With the backend pijul, what others pushed into the repository is brought into the files first.
+
 When it returns, everything that was acknowledged before is on disk: in the log, in history, and in the live files.")]
 pub(crate) struct Sync {
     /// The project's name
@@ -332,7 +343,8 @@ Examples:
   ize history notes --json | jq -r 'select(.kind == \"delete\") | .path'
 
 A save is what a person would call one: closing a file after writing, replacing it by a rename, making, renaming or
-removing a file. The change id in the first column is what `ize cat --at` and `ize restore` take.")]
+removing a file. The change id in the first column is what `ize cat --at` and `ize restore` take.
+With the backend pijul each change has a hash, too, which they take as well.")]
 pub(crate) struct History {
     /// The project's name
     pub(crate) name: String,
@@ -427,6 +439,26 @@ pub(crate) struct Verify {
     /// Mend what can be mended
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ize pijul book -- log
+  ize pijul book -- diff                        nothing: every save is a change already
+  ize pijul book -- pull me@example.org:book    and then the files have it, recorded
+
+Runs pijul in the folder of the live files. Everything is recorded first, and until the command ends changes wait in the
+journal; then what it did comes into history. Mounted or not. Exits as pijul does.
+
+Pijul's own command is a program of its own: cargo install pijul --version 1.0.0-beta.26 (needs libsodium-dev).")]
+pub(crate) struct Pijul {
+    /// The project's name
+    pub(crate) name: String,
+
+    /// What to run: pijul's arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

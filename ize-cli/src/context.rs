@@ -80,6 +80,7 @@ impl Context {
     ) -> Result<ProjectOptions, ProjectError> {
         let mut options = ProjectOptions::new(self.settings(project, flags)?);
         options.clock = Clock::system();
+        options.settings.author.get_or_insert_with(|| self.environment.author.clone());
         Ok(options)
     }
 

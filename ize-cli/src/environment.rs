@@ -26,6 +26,8 @@ pub(crate) struct Environment {
     pub(crate) current_dir: Option<PathBuf>,
     /// `$IZE_PAGER`, else `$PAGER`.
     pub(crate) pager: Option<OsString>,
+    /// Who makes changes where no setting says so: `ada <ada@host>`.
+    pub(crate) author: String,
     /// `$IZE_LOG`: what a daemon logs, for example `debug`.
     pub(crate) log_filter: Option<String>,
     /// Settings: `IZE_DURABILITY`, `IZE_PROCESSOR_MAX_BATCH_SIZE`...
@@ -63,6 +65,7 @@ impl Environment {
             command: command(),
             current_dir: env::current_dir().ok(),
             pager: env::var_os("IZE_PAGER").or_else(|| env::var_os("PAGER")),
+            author: author(),
             log_filter: env::var("IZE_LOG").ok().filter(|filter| !filter.is_empty()),
             settings: settings(),
             #[cfg(feature = "failpoints")]
@@ -98,6 +101,18 @@ impl Environment {
             Some(rest) => format!("~/{}", rest.display()),
             None => path.display().to_string(),
         }
+    }
+}
+
+fn author() -> String {
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok().filter(|user| plain(user)));
+    // A service has no such variable.
+    let user = user.unwrap_or_else(|| format!("user-{}", rustix::process::getuid().as_raw()));
+    let system = rustix::system::uname();
+    match system.nodename().to_str() {
+        Ok(host) if plain(host) => format!("{user} <{user}@{host}>"),
+        _ => user,
     }
 }
 

@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context::new(Environment::read(), arguments.central_dir.as_deref());
     match context.and_then(|context| command::run(&context, &arguments.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             let failure = failure.with_some_hint().about(arguments.command.project());
             output::note(&failure);

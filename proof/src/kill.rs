@@ -2,7 +2,7 @@
 //! acknowledged must be in the folder and in history afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use crate::ize::{Failure, Ize};
 use crate::moments::equal;
 
 const WRITERS: usize = 3;
+
+/// The link in the live files of a project with the backend `pijul`.
+const REPOSITORY: &str = ".pijul";
 
 /// How many versions of a file are looked for in history, and in how many of its rows: some rows are renames and deletes.
 const VERSIONS_MAX: usize = 6;
@@ -135,7 +138,14 @@ pub fn equal_everywhere(ize: &Ize, project: &str, root: &Path, op: u64) -> Resul
     let restored = ize.dir().join(format!("restored-{op}"));
     ize.restore_to(project, Path::new("."), op, &restored)?;
     equal("the mount against history", root, &restored, &CompareOptions::history())?;
-    equal("working/ against the mount", &ize.working_dir()?, root, &CompareOptions::default())?;
+    // The link to a repository is no part of the tree, and is not to be seen in the mount.
+    let working = CompareOptions::default().skip(REPOSITORY);
+    equal("working/ against the mount", &ize.working_dir()?, root, &working)?;
+    let seen = |name: OsString| (name == REPOSITORY).then(|| format!("{REPOSITORY} is seen in the mount"));
+    let names = fs::read_dir(root).map_err(|error| error.to_string())?.flatten().map(|entry| entry.file_name());
+    if let Some(why) = names.into_iter().find_map(seen) {
+        return Err(why);
+    }
     fs::remove_dir_all(&restored).map_err(|error| error.to_string())
 }
 

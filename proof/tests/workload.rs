@@ -48,15 +48,24 @@ fn a_change_behind_the_back_of_the_workload_is_found() {
 
 #[test]
 fn a_mount_answers_like_a_plain_folder_and_history_has_every_moment() {
-    if !can_mount() {
-        return;
+    if can_mount() {
+        check(&Ize::new().unwrap(), calls(12_000));
     }
-    let ize = Ize::new().unwrap();
+}
+
+#[test]
+fn a_mount_with_a_pijul_repository_answers_like_a_plain_folder_and_history_has_every_moment() {
+    if can_mount() {
+        check(&Ize::new().unwrap().with_variable("IZE_BACKEND", "pijul"), calls(1_500));
+    }
+}
+
+fn check(ize: &Ize, calls: usize) {
     let mounted = ize.mount("random", &[]).unwrap();
     let control = ize.dir().join("control");
     fs::create_dir(&control).unwrap();
-    let options = WorkloadOptions { seed: seed(), calls: calls(12_000), ..Default::default() };
-    let mut moments = Moments::new(&ize, "random", mounted.path()).unwrap();
+    let options = WorkloadOptions { seed: seed(), calls, ..Default::default() };
+    let mut moments = Moments::new(ize, "random", mounted.path()).unwrap();
     let mut rng = Rng::with_seed(options.seed);
     let taken_every = u32::try_from(options.calls / options.phase_calls / 6).unwrap_or(u32::MAX).max(1);
     let ended = run(mounted.path(), &control, &options, &mut |moment| match rng.u32(0..taken_every) {

@@ -1,7 +1,7 @@
 //! `ize history`.
 
 use ize_core::model::OpId;
-use ize_core::project::{Clock, HistoryQuery, HistoryRow, Reader};
+use ize_core::project::{Clock, HistoryQuery, HistoryRow, ProjectError, Reader};
 
 use super::open;
 use crate::arguments::History;
@@ -16,6 +16,8 @@ const CHANGE_WIDTH: usize = 12;
 const TIME_WIDTH: usize = 19;
 const KIND_WIDTH: usize = 8;
 const SIZE_WIDTH: usize = 10;
+/// So much of an id in the backend's own format is shown, and is nearly always enough to name the change.
+const HASH_WIDTH: usize = 12;
 
 pub(super) fn run(context: &Context, arguments: &History) -> Result<()> {
     let target = context.find(&arguments.name)?;
@@ -28,8 +30,9 @@ pub(super) fn run(context: &Context, arguments: &History) -> Result<()> {
     query.since = since(reader, arguments.since.as_deref())?;
     query.until = arguments.until.as_deref().map(|text| open::resolve(reader, text)).transpose()?;
     let rows = reader.history(query)?;
+    let look = Look { ops: arguments.ops, hashes: has_hashes(reader)?, clock: reader.clock() };
     let (pager, mut answer) = Pager::start(&context.environment, !arguments.json && !arguments.no_pager);
-    let shown = show(&mut answer, rows, arguments, reader.clock());
+    let shown = show(&mut answer, rows, arguments.json, &look);
     drop(answer);
     pager.wait();
     if shown? == 0 && !arguments.json {
@@ -42,24 +45,33 @@ fn since(reader: &Reader, text: Option<&str>) -> Result<Option<OpId>> {
     text.map(|text| open::resolve(reader, text).map(|view| view.at)).transpose()
 }
 
+/// Tells whether the project's backend has ids of its own for changes.
+fn has_hashes(reader: &Reader) -> Result<bool> {
+    let found = reader.storage().find_native_id("", 1).map_err(ProjectError::from)?;
+    Ok(!found.is_empty())
+}
+
+/// Which columns there are.
+struct Look<'a> {
+    ops: bool,
+    hashes: bool,
+    clock: &'a Clock,
+}
+
 /// Prints rows as they are found, and answers how many there were.
 fn show<W: std::io::Write>(
     answer: &mut Answer<W>,
     rows: impl Iterator<Item = ize_core::project::Result<HistoryRow>>,
-    arguments: &History,
-    clock: &Clock,
+    as_json: bool,
+    look: &Look<'_>,
 ) -> Result<u64> {
     let mut shown = 0;
     for row in rows {
         let row = row?;
-        if shown == 0 && !arguments.json {
-            answer.line(titles(arguments.ops))?;
+        if shown == 0 && !as_json {
+            answer.line(look.titles())?;
         }
-        let line = match (arguments.json, arguments.ops) {
-            (true, _) => json::line(&HistoryLine::from(&row)),
-            (false, true) => op_line(&row, clock),
-            (false, false) => save_line(&row, clock),
-        };
+        let line = if as_json { json::line(&HistoryLine::from(&row)) } else { look.line(&row) };
         shown += 1;
         if !answer.line(line)? {
             break;
@@ -69,26 +81,44 @@ fn show<W: std::io::Write>(
     Ok(shown)
 }
 
-fn titles(ops: bool) -> String {
-    let when = format!("{}  {}", pad("CHANGE", CHANGE_WIDTH, Align::Left), pad("TIME", TIME_WIDTH, Align::Left));
-    if ops {
-        return format!("{when}  {}  WHAT", pad("OP", SIZE_WIDTH, Align::Right));
+impl Look<'_> {
+    fn titles(&self) -> String {
+        let hash = self.hash(Some("HASH"));
+        let change = pad("CHANGE", CHANGE_WIDTH, Align::Left);
+        let when = format!("{change}  {hash}{}", pad("TIME", TIME_WIDTH, Align::Left));
+        if self.ops {
+            return format!("{when}  {}  WHAT", pad("OP", SIZE_WIDTH, Align::Right));
+        }
+        let what = pad("WHAT", KIND_WIDTH, Align::Left);
+        format!("{when}  {what}  {}  PATH", pad("SIZE", SIZE_WIDTH, Align::Right))
     }
-    let what = pad("WHAT", KIND_WIDTH, Align::Left);
-    format!("{when}  {what}  {}  PATH", pad("SIZE", SIZE_WIDTH, Align::Right))
+
+    fn line(&self, row: &HistoryRow) -> String {
+        let (hash, time) = (self.hash(row.native.as_deref()), self.clock.format(row.time));
+        let when = format!("{}  {hash}{time}", row.change);
+        if self.ops { format!("{when}  {}", operation(row)) } else { format!("{when}  {}", save(row)) }
+    }
+
+    /// The column of the backend's own ids, where there are any.
+    fn hash(&self, id: Option<&str>) -> String {
+        if !self.hashes {
+            return String::new();
+        }
+        let id = id.unwrap_or("-");
+        format!("{}  ", pad(id.get(..HASH_WIDTH).unwrap_or(id), HASH_WIDTH, Align::Left))
+    }
 }
 
-fn save_line(row: &HistoryRow, clock: &Clock) -> String {
+fn save(row: &HistoryRow) -> String {
     let kind = pad(&row.kind.to_string(), KIND_WIDTH, Align::Left);
     let size = pad(&row.size.map_or_else(|| "-".to_owned(), human::size), SIZE_WIDTH, Align::Right);
     let path = match &row.from {
         Some(from) => format!("{from} -> {}", row.path),
         None => row.path.to_string(),
     };
-    format!("{}  {}  {kind}  {size}  {path}", row.change, clock.format(row.time))
+    format!("{kind}  {size}  {path}")
 }
 
-fn op_line(row: &HistoryRow, clock: &Clock) -> String {
-    let op = pad(&row.last_op.to_string(), SIZE_WIDTH, Align::Right);
-    format!("{}  {}  {op}  {}", row.change, clock.format(row.time), row.message)
+fn operation(row: &HistoryRow) -> String {
+    format!("{}  {}", pad(&row.last_op.to_string(), SIZE_WIDTH, Align::Right), row.message)
 }

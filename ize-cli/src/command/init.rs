@@ -44,10 +44,7 @@ pub(super) fn describe(context: &Context, name: &str, choice: &StorageChoice) ->
     };
     let settings = context.settings(None, &flags)?;
     let backend = settings.backend.as_deref().unwrap_or(Settings::BACKEND_DEFAULT);
-    if backend == "pijul" {
-        return Err(Failure::new(Kind::Usage, "this build of ize has no backend 'pijul'")
-            .hint("the backend 'store' is there, and is the default"));
-    }
+    backends::all().get(backend)?;
     let mut new = NewProject::new(name, backend);
     new.engine = settings.engine;
     Ok(new)

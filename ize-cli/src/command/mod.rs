@@ -7,6 +7,7 @@ mod init;
 mod list;
 mod mount;
 mod open;
+mod pijul;
 mod progress;
 mod restore;
 mod status;
@@ -18,12 +19,13 @@ use crate::arguments::Command;
 use crate::context::Context;
 use crate::failure::Result;
 
-/// Carries out a command.
+/// Carries out a command and returns the exit code.
 ///
 /// # Errors
-/// [`crate::failure::Failure`] with the exit code.
-pub(crate) fn run(context: &Context, command: &Command) -> Result<()> {
+/// [`crate::failure::Failure`], which has an exit code of its own.
+pub(crate) fn run(context: &Context, command: &Command) -> Result<u8> {
     match command {
+        Command::Pijul(arguments) => return pijul::run(context, arguments),
         Command::Init(arguments) => init::run(context, arguments),
         Command::Mount(arguments) => mount::run(context, arguments),
         Command::Unmount(arguments) => unmount::run(context, arguments),
@@ -35,5 +37,6 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Restore(arguments) => restore::run(context, arguments),
         Command::Verify(arguments) => verify::run(context, arguments),
         Command::Delete(arguments) => delete::run(context, arguments),
-    }
+    }?;
+    Ok(0)
 }

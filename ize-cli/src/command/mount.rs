@@ -7,7 +7,7 @@ use std::process::Command;
 use ize_core::project::ProjectInfo;
 
 use super::init;
-use crate::arguments::{Mount, StorageChoice};
+use crate::arguments::{BackendName, Mount, StorageChoice};
 use crate::context::{self, Context, Target};
 use crate::daemon::{self, Parent, Ready, Request};
 use crate::failure::{Failure, Kind, Result};
@@ -64,12 +64,28 @@ fn find_or_create(context: &Context, arguments: &Mount) -> Result<(Target, bool)
             if !arguments.create {
                 return Err(failure.hint("--create makes the project"));
             }
-            let new = init::describe(context, &arguments.name, &StorageChoice::default())?;
+            let new = init::describe(context, &arguments.name, &arguments.storage)?;
             let (project, _) = init::create(context, new)?;
             project.close()?;
             Ok((Target::by_name(project.info().clone()), true))
         }
-        found => Ok((found?, false)),
+        found => {
+            let target = found?;
+            check_storage(&target.info, &arguments.storage)?;
+            Ok((target, false))
+        }
+    }
+}
+
+/// A project that is there keeps the storage that it was made with.
+fn check_storage(info: &ProjectInfo, choice: &StorageChoice) -> Result<()> {
+    match choice.backend.map(BackendName::as_str).filter(|wanted| *wanted != info.toml.backend) {
+        None => Ok(()),
+        Some(wanted) => Err(Failure::new(
+            Kind::Usage,
+            format!("project '{}' was made with the backend '{}', not '{wanted}'", info.name(), info.toml.backend),
+        )
+        .hint("leave --backend out, or make a project of another name")),
     }
 }
 

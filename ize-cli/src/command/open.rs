@@ -1,13 +1,14 @@
 //! How a command reaches a project: through the process that has it open, else by opening it itself.
 
 use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ize_core::model::{OpId, RelPath, View};
 use ize_core::project::control::Client;
 use ize_core::project::{
-    Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, RestoredPath, Revision,
+    BroughtIn, Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, RestoredPath, Revision,
     RevisionError, Status,
 };
 use ize_core::storage::{Finding, Severity, StorageError};
@@ -16,7 +17,7 @@ use crate::arguments::Restore;
 use crate::backends;
 use crate::context::{Context, Target};
 use crate::daemon::LOCK_WAIT;
-use crate::failure::Result;
+use crate::failure::{Result, chain};
 
 /// How often to look again while a process has the project open, but does not answer: it is starting or ending.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -80,8 +81,62 @@ pub(super) fn status(context: &Context, target: &Target) -> Result<State> {
 ///
 /// # Errors
 /// As [`reading`]; if it could not be recorded.
-pub(super) fn sync(context: &Context, target: &Target) -> Result<OpId> {
-    reach(target, Client::sync, || owner(context, target)?.sync())
+pub(super) fn sync(context: &Context, target: &Target, brought: &mut dyn FnMut(&BroughtIn)) -> Result<OpId> {
+    let brought = RefCell::new(brought);
+    reach(
+        target,
+        |client| client.sync(&mut |what| brought.borrow_mut()(&what)),
+        || {
+            let project = owner(context, target)?;
+            match project.brought_in() {
+                Ok(what) => brought.borrow_mut()(what),
+                // For its error.
+                Err(_) => brought.borrow_mut()(&project.bring_in()?),
+            }
+            project.sync()
+        },
+    )
+}
+
+/// Has a program work on the repository of a project: everything is recorded and committed first, what others put into the
+/// repository is brought in before and after. `work` is given a descriptor: as long as a process has a copy of it, the
+/// repository is that process's, even if this one is killed.
+///
+/// # Errors
+/// As [`reading`]; if another program works on it.
+pub(super) fn with_repository<T>(
+    context: &Context,
+    target: &Target,
+    brought: &mut dyn FnMut(&BroughtIn),
+    work: &mut dyn FnMut(BorrowedFd<'_>) -> T,
+) -> Result<T> {
+    let brought = RefCell::new(brought);
+    let work = RefCell::new(work);
+    reach(
+        target,
+        |client| {
+            client.suspend(&mut |what| brought.borrow_mut()(&what))?;
+            let worked = work.borrow_mut()(client.connection());
+            client.resume(&mut |what| brought.borrow_mut()(&what)).map_err(too_late)?;
+            Ok(worked)
+        },
+        || {
+            let project = owner(context, target)?;
+            brought.borrow_mut()(project.brought_in().unwrap_or(&BroughtIn::default()));
+            brought.borrow_mut()(&project.suspend()?);
+            let worked = work.borrow_mut()(project.lock().descriptor());
+            brought.borrow_mut()(&project.resume().map_err(too_late)?);
+            project.close().map_err(too_late)?;
+            Ok(worked)
+        },
+    )
+}
+
+/// What was done once must not be done again because the project could not be reached afterwards.
+fn too_late(error: ProjectError) -> ProjectError {
+    let hint = Some("the next 'ize mount' or 'ize sync <name>' goes on from there".to_owned());
+    let message = format!("the command was run, but what it did could not be brought in: {}", chain(&error));
+    ProjectError::Remote { message, hint, kind: error.kind() }
 }
 
 /// What a restore brought about.

@@ -16,7 +16,7 @@ use super::watch::{self, Event};
 use super::{Request, log};
 use crate::backends;
 use crate::context::Context;
-use crate::failure::{Failure, Kind, Result};
+use crate::failure::{Failure, Kind, Result, chain};
 use crate::output::human;
 
 /// A project that is mounted, and answers on its socket.
@@ -136,7 +136,10 @@ impl Service {
             notes: match self.project.mended() {
                 Some(report) => vec![mended(report)],
                 None => found(self.project.found()).into_iter().collect(),
-            },
+            }
+            .into_iter()
+            .chain(brought_in(&self.project))
+            .collect(),
         }
     }
 
@@ -182,6 +185,18 @@ fn found(report: &ReconcileReport) -> Option<String> {
         (report.removed, "removed"),
     ]);
     Some(format!("found and recorded what changed while the project was not mounted: {parts}"))
+}
+
+fn brought_in(project: &Project) -> Option<String> {
+    match project.brought_in() {
+        Ok(brought) if brought.is_empty() => None,
+        Ok(brought) => Some(brought.to_string().replace("<name>", project.info().name())),
+        Err(error) => {
+            let why = chain(&*error);
+            tracing::warn!(%why, "what others put into the repository could not be brought in");
+            Some(format!("warning: what others put into the repository could not be brought in: {why}"))
+        }
+    }
 }
 
 fn counts(parts: &[(u64, &str)]) -> String {

@@ -14,6 +14,9 @@ pub(crate) struct HistoryLine {
     pub(crate) last_op: u64,
     /// The change id of the last operation.
     pub(crate) change: String,
+    /// The id of the change that holds it in the backend's own format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hash: Option<String>,
     /// When, RFC 3339 in UTC with nanoseconds.
     pub(crate) time: String,
     /// What happened.
@@ -47,6 +50,7 @@ impl From<&HistoryRow> for HistoryLine {
             op: row.op.get(),
             last_op: row.last_op.get(),
             change: row.change.to_string(),
+            hash: row.native.clone(),
             time: time(row.time),
             kind: row.kind.to_string(),
             path: PathField::from(&row.path),

@@ -16,3 +16,14 @@ pub struct Actor {
     /// The id of the `ize run` that the process belongs to.
     pub run: Option<String>,
 }
+
+impl Actor {
+    /// The program that is named by changes which others put into a backend's own repository. It is longer than the
+    /// name that any process has.
+    pub const INCOMING: &str = "ize (incoming changes)";
+
+    /// Tells whether the operation brought in what others put into a backend's own repository.
+    pub fn is_incoming(&self) -> bool {
+        self.program == Self::INCOMING
+    }
+}

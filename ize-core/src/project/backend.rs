@@ -15,11 +15,15 @@ pub struct BackendOptions {
     pub engine: Option<String>,
     /// Whether content is compressed.
     pub compress: bool,
+    /// Who makes the changes of a backend whose format names an author, as `Ada <ada@example.org>`.
+    pub author: Option<String>,
+    /// Whether each operation becomes a change of its own in the backend's format, rather than each save.
+    pub change_per_op: bool,
 }
 
 impl Default for BackendOptions {
     fn default() -> Self {
-        Self { engine: None, compress: true }
+        Self { engine: None, compress: true, author: None, change_per_op: false }
     }
 }
 
@@ -31,6 +35,13 @@ pub trait Backend: Send + Sync {
     /// Returns the name of its folder inside a project's folder.
     fn folder(&self) -> &'static str {
         "store"
+    }
+
+    /// Returns the name, at the root of the live files, of a link to the backend's folder, where programs for its format
+    /// look for it. A project has it from the first time that it is opened for writing; its tree neither shows nor
+    /// records it.
+    fn working_link(&self) -> Option<&'static str> {
+        None
     }
 
     /// Makes an empty store in `dir`, an existing empty folder.

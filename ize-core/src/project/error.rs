@@ -10,7 +10,7 @@ use crate::journal::JournalError;
 use crate::model::{InvalidName, RelPath};
 use crate::record::RecordError;
 use crate::storage::StorageError;
-use crate::tree::{CopyError, RestoreError, TreeError};
+use crate::tree::{CopyError, IncomingError, RestoreError, TreeError};
 
 /// Kinds of failure that callers treat differently; a command gives each its own exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ pub enum ProjectError {
         /// The process, where it could be told.
         holder: Option<u32>,
     },
+    /// The project's repository was handed to another program ([`super::Project::suspend`]).
+    #[error("another program works on the project's repository")]
+    Suspended,
+    /// What others put into the project's repository could not be brought in.
+    #[error("changes from elsewhere could not be brought in")]
+    Incoming(#[from] IncomingError),
     /// A file that describes a project or its settings is damaged.
     #[error("{} is damaged: {why}", .path.display())]
     Damaged {
@@ -185,7 +191,8 @@ impl ProjectError {
             Self::Record(error) => kind_of_record(error),
             Self::Copy(error) => kind_of_copy(error),
             Self::Restore(error) => kind_of_restore(error),
-            Self::NameTaken { .. } | Self::InUse { .. } => ErrorKind::InTheWay,
+            Self::NameTaken { .. } | Self::InUse { .. } | Self::Suspended => ErrorKind::InTheWay,
+            Self::Incoming(error) => kind_of_tree(&error.source),
             Self::Damaged { .. } | Self::NewerFormat { .. } => ErrorKind::Damaged,
             Self::Revision(error) => error.kind(),
             Self::Storage(error) => kind_of_storage(error),
@@ -205,6 +212,7 @@ impl ProjectError {
             Self::UnknownProject { .. } => Some("'ize list' shows the projects there are".into()),
             Self::InvalidProjectName { .. } => Some("a name has 1 to 64 characters, for example 'notes'".into()),
             Self::NameTaken { .. } => Some("choose another name, or delete that project first".into()),
+            Self::Suspended => Some("try again when it is done".into()),
             Self::InUse { .. } => Some("wait until it is done, or unmount the project".into()),
             Self::NewerFormat { .. } => Some("update ize".into()),
             Self::Settings(error) => error.hint(),
@@ -222,7 +230,7 @@ impl ProjectError {
 fn kind_of_storage(error: &StorageError) -> ErrorKind {
     match error {
         StorageError::Corrupt(_) | StorageError::NewerFormat { .. } => ErrorKind::Damaged,
-        StorageError::Locked => ErrorKind::InTheWay,
+        StorageError::Locked | StorageError::Suspended => ErrorKind::InTheWay,
         StorageError::Full => ErrorKind::CannotWrite,
         StorageError::Invalid(_) | StorageError::Unsupported(_) => ErrorKind::Usage,
         StorageError::Backend { source, .. } => source.downcast_ref().map_or(ErrorKind::Failed, kind_of_io),

@@ -5,7 +5,7 @@
 //!     meta/project.toml     what the project is
 //!     meta/tree.toml        whether its live files are on disk
 //!     working/              its live files, unless it adopted a folder elsewhere
-//!     journal/  store/      what was recorded
+//!     journal/  store/      what was recorded; a backend may have folders of its own, as .pijul/
 //!     lock  socket  log     of the process that has it open
 //! ```
 //! Folders are made with mode 0700, files with 0600. `project.toml` is replaced as a whole, so that a crash leaves the
@@ -153,7 +153,7 @@ pub struct ProjectToml {
     pub settings: SettingsLayer,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "format-version",
     "name",
     "backend",
@@ -161,6 +161,7 @@ const KEYS: [&str; 11] = [
     "working",
     "mount-point",
     "branch",
+    "author",
     "durability",
     "ignore",
     "floor-bytes",

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
@@ -14,7 +15,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// The right to open a project. Released when dropped.
 #[derive(Debug)]
 pub struct ProjectLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for ProjectLock {
+    fn drop(&mut self) {
+        // Also where another process has a copy of the descriptor: see `ProjectLock::descriptor`.
+        let _ = self.file.unlock();
+    }
 }
 
 impl ProjectLock {
@@ -38,6 +46,12 @@ impl ProjectLock {
         }
     }
 
+    /// Returns the descriptor that the lock is held by. A process with a copy of it goes on holding the lock if this one
+    /// is killed.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     pub(super) fn acquire_file(path: &Path, wait: Duration) -> Result<Self> {
         let deadline = Instant::now() + wait;
         let mut file = open(path).map_err(ProjectError::io("open", path))?;
@@ -51,7 +65,7 @@ impl ProjectLock {
         }
         // The number only serves messages: on a read-only disk the lock works without it.
         let _ = write_holder(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

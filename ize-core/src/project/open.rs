@@ -10,8 +10,12 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 
 use super::layout::make_private_dir;
+use super::link;
 use super::tree_state::TreeState;
-use super::{Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result, Status};
+use super::{
+    Backend, Backends, Progress, ProjectError, ProjectInfo, ProjectLock, ProjectOptions, Reader, Result, Status,
+};
+use crate::model::Name;
 use crate::record::{Recorder, RecorderOptions};
 use crate::session::Session;
 use crate::tree::{IgnoreRules, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
@@ -48,7 +52,12 @@ pub(super) fn create_storage(info: &ProjectInfo, backends: &Backends, options: &
 }
 
 /// Opens the tree of live files.
-pub(super) fn open_live(info: &ProjectInfo, recorder: Arc<Recorder>, options: &mut ProjectOptions) -> Result<Live> {
+pub(super) fn open_live(
+    info: &ProjectInfo,
+    recorder: Arc<Recorder>,
+    backend: &dyn Backend,
+    options: &mut ProjectOptions,
+) -> Result<Live> {
     let working = match options.working.take() {
         Some(working) => working,
         None => open_working(info)?,
@@ -57,11 +66,20 @@ pub(super) fn open_live(info: &ProjectInfo, recorder: Arc<Recorder>, options: &m
         read_only: options.read_only,
         own_new_files: options.own_new_files,
         ignore: ignore_rules(info, &working, options)?,
+        reserved: reserved(backend),
         floor_bytes: options.settings.floor_bytes(disk_bytes(&working)),
         sync_working: info.toml.working.is_some(),
         ..LiveOptions::default()
     };
-    Ok(Live::open(working, recorder, live)?)
+    let live = Live::open(working, recorder, live)?;
+    if !options.read_only {
+        link::mend(info, &live, backend)?;
+    }
+    Ok(live)
+}
+
+fn reserved(backend: &dyn Backend) -> Vec<Name> {
+    backend.working_link().into_iter().filter_map(|name| Name::new(name).ok()).collect()
 }
 
 pub(super) fn open_working(info: &ProjectInfo) -> Result<OwnedFd> {

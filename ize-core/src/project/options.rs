@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{BackendOptions, Clock, Settings};
 use crate::journal::JournalOptions;
-use crate::record::{ProcessorConfig, RecorderOptions};
+use crate::record::{DurabilityMode, ProcessorConfig, RecorderOptions};
 use crate::tree::CopyProgress;
 
 /// How far the opening of a project is.
@@ -54,7 +54,12 @@ impl ProjectOptions {
     }
 
     pub(super) fn backend(&self, engine: Option<&str>) -> BackendOptions {
-        BackendOptions { engine: engine.map(ToOwned::to_owned), compress: self.settings.compress.unwrap_or(true) }
+        BackendOptions {
+            engine: engine.map(ToOwned::to_owned),
+            compress: self.settings.compress.unwrap_or(true),
+            author: self.settings.author.clone(),
+            change_per_op: self.settings.durability == DurabilityMode::Immediate,
+        }
     }
 
     pub(super) fn recorder(&self) -> RecorderOptions {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::link;
 use super::open::{self, Found, OpenHistory};
 use super::{
-    Backends, CentralDir, History, HistoryQuery, NewProject, Progress, ProjectError, ProjectInfo, ProjectLock,
-    ProjectOptions, Reader, Result, Revision, Status,
+    Backends, BroughtIn, CentralDir, History, HistoryQuery, NewProject, Progress, ProjectError, ProjectInfo,
+    ProjectLock, ProjectOptions, Reader, Result, Revision, Status,
 };
 use crate::model::{OpId, Timestamp};
 use crate::record::{RecordError, Recorder};
@@ -29,10 +30,13 @@ pub struct Project {
     live: Arc<Live>,
     recorder: Arc<Recorder>,
     mount_point: Mutex<Option<PathBuf>>,
+    /// The backend's repository is in another program's hands since this operation.
+    suspended: Mutex<Option<OpId>>,
     found: Found,
+    brought_in: Result<BroughtIn, Arc<ProjectError>>,
     imported: Option<CopyReport>,
     // The last to go: until then nobody else may open the project.
-    _lock: ProjectLock,
+    lock: ProjectLock,
 }
 
 impl Project {
@@ -50,6 +54,9 @@ impl Project {
         options.settings = options.settings.overlaid(&new.settings);
         let mut imported = None;
         let from = new.import.clone();
+        for folder in [&new.adopt, &new.import] {
+            link::check(folder.as_deref(), backends.get(&new.backend)?)?;
+        }
         let info = central.create(new, |info| {
             open::create_storage(info, backends, &options)?;
             if let Some(from) = &from {
@@ -77,23 +84,36 @@ impl Project {
         external: bool,
     ) -> Result<Self> {
         let OpenHistory { recorder, lock } = OpenHistory::open(&info, backends, &options)?;
-        let live = open::open_live(&info, Arc::clone(&recorder), &mut options)?;
+        let backend = backends.get(&info.toml.backend)?;
+        let live = open::open_live(&info, Arc::clone(&recorder), backend, &mut options)?;
         let found = open::settle(&info, &live, &options, external)?;
-        Ok(Self {
+        let mut project = Self {
             info,
             options,
             live: Arc::new(live),
             recorder,
             mount_point: Mutex::default(),
+            suspended: Mutex::default(),
             found,
+            brought_in: Ok(BroughtIn::default()),
             imported,
-            _lock: lock,
-        })
+            lock,
+        };
+        if !project.options.read_only {
+            // A repository that cannot be read keeps nobody from the files, nor from their history.
+            project.brought_in = project.bring_in().map_err(Arc::new);
+        }
+        Ok(project)
     }
 
     /// Returns where the project lies and what it is.
     pub fn info(&self) -> &ProjectInfo {
         &self.info
+    }
+
+    /// Returns the lock that makes this process the project's owner.
+    pub const fn lock(&self) -> &ProjectLock {
+        &self.lock
     }
 
     /// Returns the tree: what a mount serves.
@@ -114,6 +134,20 @@ impl Project {
     /// Tells what a power cut had done to the tree, if there was one while the project was open.
     pub fn mended(&self) -> Option<&MendReport> {
         self.found.mended.as_ref()
+    }
+
+    /// Tells what others had put into the backend's own repository while the project was not open, and what became of it
+    /// in the tree; or why that could not be told or done. [`Project::bring_in`] tries again.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub fn brought_in(&self) -> Result<&BroughtIn, Arc<ProjectError>> {
+        self.brought_in.as_ref().map_err(Arc::clone)
+    }
+
+    /// Since which operation the backend's repository is in another program's hands.
+    pub(super) const fn suspension(&self) -> &Mutex<Option<OpId>> {
+        &self.suspended
     }
 
     /// Tells what was copied in, if the project was just made from another folder.
@@ -140,8 +174,11 @@ impl Project {
     /// Waits until everything that happened so far is in history, and returns the last operation of it.
     ///
     /// # Errors
-    /// If it could not be recorded.
+    /// If it could not be recorded; [`ProjectError::Suspended`] while it cannot be.
     pub fn barrier(&self) -> Result<OpId> {
+        if self.suspended.lock().is_some() {
+            return Err(ProjectError::Suspended);
+        }
         let op = self.recorder.barrier()?;
         self.recorder.wait_committed(op)?;
         Ok(op)
@@ -173,12 +210,16 @@ impl Project {
         Status::of(&self.info, &self.recorder, mount_point)
     }
 
-    /// Begins reading history, everything that happened so far included.
+    /// Begins reading history, everything that happened so far included; while the backend's repository is in another
+    /// program's hands ([`Project::suspend`]), everything up to then.
     ///
     /// # Errors
     /// If that could not be recorded, or the storage cannot be asked.
     pub fn reader(&self) -> Result<Reader> {
-        self.barrier()?;
+        match self.barrier() {
+            Ok(_) | Err(ProjectError::Suspended) => {}
+            Err(error) => return Err(error),
+        }
         let storage = Arc::clone(self.recorder.storage());
         Ok(Reader::new(storage, self.info.paths.id, self.recorder.branch())?.with_clock(self.options.clock.clone()))
     }

@@ -23,6 +23,15 @@ pub struct Reader {
     clock: Clock,
 }
 
+/// Changes whose id begins with some letters.
+#[derive(Debug, Default)]
+struct Fitting {
+    /// Some of them, newest first.
+    found: Vec<(String, OpId)>,
+    /// Of an operation inside a merged record, why it is none.
+    merged: Option<RevisionError>,
+}
+
 impl Reader {
     /// Begins reading; the newest state is the storage's head now. Local times are in UTC: see [`Reader::with_clock`].
     ///
@@ -78,6 +87,10 @@ impl Reader {
                 self.resolve_time(moment.resolve(&self.clock).ok_or_else(out_of_range)?)?
             }
             Revision::Named(name) => return self.resolve_name(name),
+            Revision::Native(id) => match self.resolve_change(id, None)? {
+                Some(op) => op,
+                None => return Err(RevisionError::Unknown { text: id.clone(), nearest: None }),
+            },
         };
         Ok(View::new(self.branch, at))
     }
@@ -122,9 +135,7 @@ impl Reader {
                 _ => {}
             }
         }
-        if let Some(prefix) = ChangeIdPrefix::parse(name.as_str())
-            && let Some(op) = self.resolve_change(name, prefix)?
-        {
+        if let Some(op) = self.resolve_change(name.as_str(), ChangeIdPrefix::parse(name.as_str()))? {
             return Ok(View::new(self.branch, op));
         }
         let text = name.to_string();
@@ -132,15 +143,45 @@ impl Reader {
         Err(RevisionError::Unknown { text, nearest })
     }
 
+    /// Finds the change whose id begins with a text: Ize's own id (`prefix` is the text as such a one), or that in the
+    /// backend's format. Two ids of one operation are no ambiguity.
+    fn resolve_change(&self, text: &str, prefix: Option<ChangeIdPrefix>) -> Result<Option<OpId>, RevisionError> {
+        let Fitting { mut found, merged } = match prefix {
+            Some(prefix) => self.changes(prefix)?,
+            None => Fitting::default(),
+        };
+        if !prefix.is_some_and(ChangeIdPrefix::is_whole) || found.is_empty() {
+            for (id, op) in self.storage.find_native_id(text, AMBIGUOUS_LISTED + 1)? {
+                match self.resolve_op(op) {
+                    Ok(op) if id == text => return Ok(Some(op)),
+                    Ok(op) if found.iter().all(|(_, other)| *other != op) => found.push((id, op)),
+                    Ok(_) | Err(RevisionError::OtherBranch { .. } | RevisionError::UnknownOp { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        match (found.as_slice(), merged) {
+            ([], Some(merged)) => Err(merged),
+            ([], None) => Ok(None),
+            ([(_, op)], _) => Ok(Some(*op)),
+            _ => {
+                found.truncate(AMBIGUOUS_LISTED);
+                Err(RevisionError::Ambiguous { prefix: text.to_owned(), some: found })
+            }
+        }
+    }
+
     /// Derives the change id of each operation, the newest first, and compares: a million take about 0.1 s.
-    fn resolve_change(&self, name: &RefName, prefix: ChangeIdPrefix) -> Result<Option<OpId>, RevisionError> {
+    fn changes(&self, prefix: ChangeIdPrefix) -> Result<Fitting, RevisionError> {
         let mut found = Vec::new();
         let mut merged = None;
         let ids = (1..=self.head.get()).rev().map(OpId::new);
         for op in ids.filter(|op| self.change_id(*op).starts_with(prefix)) {
             match self.resolve_op(op) {
-                Ok(op) if prefix.is_whole() => return Ok(Some(op)),
-                Ok(op) => found.push((self.change_id(op), op)),
+                Ok(op) if prefix.is_whole() => {
+                    return Ok(Fitting { found: vec![(self.change_id(op).to_string(), op)], merged: None });
+                }
+                Ok(op) => found.push((self.change_id(op).to_string(), op)),
                 // An id inside a merged record was never shown; only who spells it out hears of it.
                 Err(error @ RevisionError::Merged { .. }) => merged = merged.or(Some(error)),
                 Err(RevisionError::OtherBranch { .. }) => {}
@@ -150,15 +191,7 @@ impl Reader {
                 break;
             }
         }
-        match (found.as_slice(), merged) {
-            ([], Some(merged)) => Err(merged),
-            ([], None) => Ok(None),
-            ([(_, op)], _) => Ok(Some(*op)),
-            _ => {
-                found.truncate(AMBIGUOUS_LISTED);
-                Err(RevisionError::Ambiguous { prefix: name.to_string(), some: found })
-            }
-        }
+        Ok(Fitting { found, merged })
     }
 
     /// Reads what happened, newest first. Rows are found as they are asked for.
@@ -267,7 +300,7 @@ mod tests {
         match resolve(&reader, letter) {
             Err(RevisionError::Ambiguous { some, .. }) => {
                 assert!((2..=AMBIGUOUS_LISTED).contains(&some.len()));
-                assert!(some.iter().all(|(change, op)| *change == reader.change_id(*op)));
+                assert!(some.iter().all(|(change, op)| *change == reader.change_id(*op).to_string()));
                 assert!(some.is_sorted_by(|a, b| a.1 > b.1), "newest first");
             }
             other => panic!("{other:?}"),

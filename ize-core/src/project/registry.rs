@@ -9,7 +9,7 @@ use super::layout::make_private_dir;
 use super::nearest::nearest;
 use super::{
     PROJECT_FORMAT_VERSION, ProjectError, ProjectLock, ProjectName, ProjectPaths, ProjectToml, Result, SettingsLayer,
-    adopt, settings,
+    adopt, link, settings,
 };
 use crate::model::{BranchId, ProjectId};
 
@@ -207,6 +207,7 @@ impl CentralDir {
     pub fn delete(&self, info: &ProjectInfo) -> Result<()> {
         let _registry = self.lock()?;
         let _owner = ProjectLock::acquire(&info.paths, Duration::ZERO)?;
+        link::remove(info)?;
         // First out of sight: a deletion that is interrupted must not leave half a project.
         let doomed = self.projects_dir().join(format!("{DELETED_PREFIX}{}", info.paths.id));
         fs::rename(&info.paths.dir, &doomed).map_err(ProjectError::io("delete", &info.paths.dir))?;

@@ -31,6 +31,8 @@ impl Project {
         dry_run: bool,
         each: &mut dyn FnMut(RestoredPath),
     ) -> Result<OpId> {
+        // Where nothing can be committed, nothing is restored.
+        self.barrier()?;
         let reader = self.reader()?;
         let snapshot = reader.at(view);
         let options = RestoreOptions {

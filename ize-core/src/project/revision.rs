@@ -5,6 +5,7 @@
 //! | `@`, `now`, `head` | the newest state |
 //! | `@1234` | after operation 1234; `@0` is the empty tree |
 //! | `kzmwqtps` | after the change whose id begins with these letters |
+//! | `4XQ3VPN2` | after the change whose id in the backend's own format (a Pijul hash) begins so, where there are such ids |
 //! | `release-1` | the snapshot of that name; a snapshot's name goes before a change id |
 //! | `2026-03-01T14:00:00Z`, `2026-03-01T14:00:00+01:00` | a time with its zone (RFC 3339) |
 //! | `2026-03-01 14:00`, `2026-03-01 14:00:05`, `2026-03-01` | a local time; a date alone is its first moment |
@@ -22,7 +23,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 
 use super::ErrorKind;
-use crate::model::{ChangeId, OpId, Timestamp};
+use crate::model::{OpId, Timestamp};
 use crate::storage::{RefName, StorageError};
 
 /// A moment as people name it; see the module's table. It is resolved by `Reader::resolve`.
@@ -34,8 +35,10 @@ pub enum Revision {
     Op(OpId),
     /// The last change up to this time.
     Time(Moment),
-    /// A snapshot's name, or the first letters of a change id.
+    /// A snapshot's name, or the first letters of a change id, or of one in the backend's own format.
     Named(RefName),
+    /// The beginning of a change id in the backend's own format that no snapshot could be called: it begins with a digit.
+    Native(String),
 }
 
 /// Text that is no revision.
@@ -79,7 +82,10 @@ impl FromStr for Revision {
         if let Some(moment) = Moment::parse(trimmed) {
             return Ok(Self::Time(moment));
         }
-        RefName::new(trimmed).map(Self::Named).ok_or_else(invalid)
+        if let Some(name) = RefName::new(trimmed) {
+            return Ok(Self::Named(name));
+        }
+        if is_native(trimmed) { Ok(Self::Native(trimmed.to_owned())) } else { Err(invalid()) }
     }
 }
 
@@ -90,8 +96,16 @@ impl fmt::Display for Revision {
             Self::Op(op) => op.fmt(f),
             Self::Time(moment) => f.write_str(&moment.text),
             Self::Named(name) => name.fmt(f),
+            Self::Native(id) => f.write_str(id),
         }
     }
+}
+
+/// Tells whether a text that begins with a digit can begin an id in a backend's own format: letters and digits, and not
+/// digits alone, as a position in the log has. What is shorter than four characters is rather half a time.
+fn is_native(text: &str) -> bool {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    !digits && (4..=RefName::BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The present and the time zone by which local and relative times are understood.
@@ -307,7 +321,7 @@ pub enum RevisionError {
         /// The letters.
         prefix: String,
         /// Some of the changes, newest first.
-        some: Vec<(ChangeId, OpId)>,
+        some: Vec<(String, OpId)>,
     },
     /// Nothing has that name or id.
     #[error("there is no snapshot and no change '{text}'")]
@@ -330,7 +344,7 @@ pub enum RevisionError {
     Storage(#[from] StorageError),
 }
 
-fn list_changes(some: &[(ChangeId, OpId)]) -> String {
+fn list_changes(some: &[(String, OpId)]) -> String {
     some.iter().map(|(change, op)| format!("{change} ({op})")).collect::<Vec<_>>().join(", ")
 }
 
@@ -447,7 +461,8 @@ mod tests {
 
     #[test]
     fn what_is_no_revision_is_refused_with_a_hint() {
-        for text in ["", "17", "@x", "@1x", "2h", "25:00", "a b", "-1", "5 parsecs ago"] {
+        assert_eq!("4XQ3VPN2".parse(), Ok(Revision::Native("4XQ3VPN2".into())));
+        for text in ["", "17", "2222", "@x", "@1x", "2h", "25:00", "a b", "-1", "5 parsecs ago", "4XQ-VPN"] {
             let error = text.parse::<Revision>().unwrap_err();
             assert!(!error.hint().is_empty(), "{text}");
         }

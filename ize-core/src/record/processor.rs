@@ -206,7 +206,11 @@ impl OpCodeProcessor {
                 StorageError::Full if !self.queue.is_closing() || attempts < Self::FULL_ATTEMPTS_AT_CLOSE => {
                     self.queue.wait_while_full(pause);
                 }
-                StorageError::Backend { .. } if attempts < Self::ATTEMPTS_MAX => self.queue.pause(pause),
+                // Until the other program is done. Whoever closes the storage resumes it first.
+                StorageError::Suspended if !self.queue.is_closing() => self.queue.pause(pause),
+                StorageError::Suspended | StorageError::Backend { .. } if attempts < Self::ATTEMPTS_MAX => {
+                    self.queue.pause(pause)
+                }
                 error => return Err(error),
             }
         }

@@ -45,6 +45,9 @@ pub enum StorageError {
     /// An earlier durable write failed. Reads still work; writes answer this until the store is reopened.
     #[error("an earlier write failed; the store must be reopened")]
     Poisoned,
+    /// The repository was handed to another program; try again.
+    #[error("another program works on the project's repository")]
+    Suspended,
     /// The daemon that has the project open could not be asked.
     #[error("the project's daemon did not answer")]
     Disconnected {

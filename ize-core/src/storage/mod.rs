@@ -31,6 +31,7 @@ mod error;
 mod ext;
 mod history;
 mod memory;
+mod native;
 mod query;
 #[cfg(unix)]
 pub mod remote;
@@ -45,6 +46,7 @@ pub use error::StorageError;
 pub use ext::FileSystemStorageExt;
 pub use history::FileHistory;
 pub use memory::MemoryStorage;
+pub use native::{Incoming, IncomingEdit, NativeChange};
 pub use query::{
     Batch, Binding, Capabilities, DirEntry, Direction, Extent, Finding, Head, Limits, OpQuery, Ref, RefName, RefTarget,
     Severity, SizeOf, StorageInfo, Xattr,
@@ -187,4 +189,64 @@ pub trait FileSystemStorage: Send + Sync {
     /// # Errors
     /// If the repair could not be carried out; the store is then as it was.
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()>;
+
+    /// Returns the name that the backend's own format gives to the change that holds an operation, for example a hash.
+    /// `None` for a backend that has no such names, and for an operation that is in no such change.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn native_id(&self, _op: OpId) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Returns at most `max` changes whose native id begins with `prefix`, each with the last operation that it holds.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn find_native_id(&self, _prefix: &str, _max: usize) -> Result<Vec<(String, OpId)>> {
+        Ok(Vec::new())
+    }
+
+    /// Returns what others put into the backend's own repository and [`FileSystemStorage::accept_incoming`] has not
+    /// accepted yet; `None` if there is nothing. Its edits make of the tree at the head what the repository holds. So
+    /// the caller has everything committed before it asks, and asks again where a file changed since.
+    ///
+    /// What the caller commits while it applies the edits is from [`crate::model::Actor::INCOMING`]. It comes from them, and needs no
+    /// new change, as far as a file's content, name and exec bit become those that the repository holds; on the way
+    /// there a file may be half written. The caller may be killed at any step, and asks again later. Somebody else may
+    /// have written such a file into the tree already (the repository's own program did), which is committed as any other
+    /// operation.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn incoming(&self) -> Result<Option<Incoming>> {
+        Ok(None)
+    }
+
+    /// Takes note, durably, that these changes, all that [`FileSystemStorage::incoming`] answered, are in the tree up
+    /// to the head. The operations that brought them are theirs from now on ([`FileSystemStorage::native_id`]). Where the
+    /// tree still differs, because something was in the way, it stays so until that file is changed.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn accept_incoming(&self, _changes: &[NativeChange]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Closes the backend's own repository, so that another program may open and write it. Commits wait, or answer
+    /// [`StorageError::Suspended`], until [`FileSystemStorage::resume`]; reads of history go on.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`].
+    fn suspend(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Opens the repository again. Without a [`FileSystemStorage::suspend`] before it, it does nothing.
+    ///
+    /// # Errors
+    /// As any call: [`StorageError`]. It may be called again.
+    fn resume(&self) -> Result<()> {
+        Ok(())
+    }
 }

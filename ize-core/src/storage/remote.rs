@@ -2,8 +2,8 @@
 //!
 //! One process at a time opens a project's store. Another one that wants to read history connects to the first over a
 //! Unix socket and reads through a [`RemoteStorage`], which is a [`FileSystemStorage`] like any other. It only reads:
-//! [`FileSystemStorage::commit`], [`FileSystemStorage::set_ref`] and [`FileSystemStorage::repair`] answer
-//! [`StorageError::Unsupported`].
+//! what changes something ([`FileSystemStorage::commit`], [`FileSystemStorage::set_ref`], [`FileSystemStorage::repair`],
+//! and what goes on in a backend's own repository) answers [`StorageError::Unsupported`].
 //!
 //! # The protocol
 //! Both ends first send a hello with their version; if they differ, the connection ends. Then the client sends one

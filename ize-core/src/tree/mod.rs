@@ -11,6 +11,7 @@ mod disk_threads;
 mod error;
 mod host;
 mod ignore;
+mod incoming;
 mod live;
 mod materialise;
 mod restore;
@@ -24,6 +25,7 @@ use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 pub use self::ignore::IgnoreRules;
 pub use disk_threads::DiskThreads;
 pub use error::TreeError;
+pub use incoming::{IncomingError, Incorporated, IncorporatedReport, Obstacle, incorporate};
 pub use live::{Invalidator, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
 pub use materialise::{CopyError, CopyOptions, CopyProgress, CopyReport, Omission, export, import, materialise};
 pub use restore::{RestoreError, RestoreOptions, RestoreReport, Restored, restore};
@@ -46,6 +48,21 @@ pub struct Caller {
     pub uid: u32,
     /// File system group id.
     pub gid: u32,
+}
+
+impl Caller {
+    /// No process has this id.
+    const INCOMING_PID: u32 = u32::MAX;
+
+    /// Stands for whoever put a change into a backend's own repository. What it does through a live tree is recorded as
+    /// an external change, by [`crate::model::Actor::INCOMING`].
+    pub const fn incoming(uid: u32, gid: u32) -> Self {
+        Self { pid: Self::INCOMING_PID, uid, gid }
+    }
+
+    pub(in crate::tree) const fn is_incoming(self) -> bool {
+        self.pid == Self::INCOMING_PID
+    }
 }
 
 /// What `stat(2)` reports of a node.

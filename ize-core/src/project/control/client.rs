@@ -1,6 +1,7 @@
 //! The end that asks.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
 use super::socket;
 use crate::model::{OpId, RelPath, View};
-use crate::project::{ErrorKind, ProjectError, RestoredPath, Result, Status};
+use crate::project::{BroughtIn, ErrorKind, ProjectError, RestoredPath, Result, Status};
 use crate::storage::remote::{RemoteStorage, frame};
 use crate::storage::{FileSystemStorage, Finding, RefName};
 
@@ -55,12 +56,36 @@ impl Client {
         }
     }
 
-    /// Waits until everything that happened so far is in history, durably, and returns the last operation of it.
+    /// Brings in what others put into the backend's own repository, then waits until everything that happened so far is in
+    /// history, durably, and returns the last operation of it.
     ///
     /// # Errors
     /// As [`Client::status`].
-    pub fn sync(&mut self) -> Result<OpId> {
-        self.ask_op(&Request::Sync, &mut |_| {})
+    pub fn sync(&mut self, brought: &mut dyn FnMut(BroughtIn)) -> Result<OpId> {
+        self.ask_op(&Request::Sync, &mut taking(brought))
+    }
+
+    /// Hands the backend's own repository to another program, as [`crate::project::Project::suspend`], until
+    /// [`Client::resume`] or the end of this connection. The connection lives as long as the longest-lived copy of
+    /// [`Client::connection`].
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`ErrorKind::InTheWay`] if another program has it.
+    pub fn suspend(&mut self, brought: &mut dyn FnMut(BroughtIn)) -> Result<()> {
+        self.ask(&Request::Suspend, None, &mut taking(brought)).map(drop)
+    }
+
+    /// Has the process take the repository back, as [`crate::project::Project::resume`].
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn resume(&mut self, brought: &mut dyn FnMut(BroughtIn)) -> Result<()> {
+        self.ask(&Request::Resume, None, &mut taking(brought)).map(drop)
+    }
+
+    /// Returns the connection, for a program to hold that works on the repository.
+    pub fn connection(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Waits until everything that happened so far is in history, and returns the last operation of it.
@@ -92,7 +117,7 @@ impl Client {
     ) -> Result<OpId> {
         let mut take = |item| match item {
             Item::Restored(restored) => each(restored),
-            Item::Finding(_) => {}
+            Item::Finding(_) | Item::BroughtIn(_) => {}
         };
         self.ask_op(&Request::Restore { path: path.clone(), view, dry_run }, &mut take)
     }
@@ -104,7 +129,7 @@ impl Client {
     pub fn verify(&mut self, repair: bool, each: &mut dyn FnMut(Finding)) -> Result<()> {
         let mut take = |item| match item {
             Item::Finding(finding) => each(finding),
-            Item::Restored(_) => {}
+            Item::Restored(_) | Item::BroughtIn(_) => {}
         };
         self.ask(&Request::Verify { repair }, None, &mut take).map(drop)
     }
@@ -143,6 +168,14 @@ impl Client {
 
     fn out_of_step(&self) -> ProjectError {
         Refusal::new(ErrorKind::Failed, format!("{} answers something else", self.path.display())).into()
+    }
+}
+
+/// Picks out what came from elsewhere.
+fn taking(brought: &mut dyn FnMut(BroughtIn)) -> impl FnMut(Item) {
+    move |item| match item {
+        Item::BroughtIn(what) => brought(*what),
+        Item::Finding(_) | Item::Restored(_) => {}
     }
 }
 

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OpId, RelPath, View};
-use crate::project::{ErrorKind, ProjectError, RestoredPath, Status};
+use crate::project::{BroughtIn, ErrorKind, ProjectError, RestoredPath, Status};
 use crate::storage::{Finding, RefName};
 
 /// The version of these messages.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The first message of a client; the server answers with `Result<(), Refusal>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,10 +34,21 @@ pub(super) enum Request {
     Status,
     Sync,
     Barrier,
-    Snapshot { name: RefName },
-    Restore { path: RelPath, view: View, dry_run: bool },
-    Verify { repair: bool },
+    Snapshot {
+        name: RefName,
+    },
+    Restore {
+        path: RelPath,
+        view: View,
+        dry_run: bool,
+    },
+    Verify {
+        repair: bool,
+    },
     Unmount(UnmountOptions),
+    /// Hands the repository to the client's program, until [`Request::Resume`] or the end of the connection.
+    Suspend,
+    Resume,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +61,7 @@ pub(super) enum Reply {
 pub(super) enum Item {
     Finding(Finding),
     Restored(RestoredPath),
+    BroughtIn(Box<BroughtIn>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

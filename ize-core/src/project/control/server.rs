@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
 use super::socket;
-use crate::project::{ErrorKind, Project, ProjectError, Result};
+use crate::project::{BroughtIn, ErrorKind, Project, ProjectError, Result};
 use crate::storage::remote::{self, frame};
 
 /// The most connections at a time; more are told to come again.
@@ -213,6 +213,7 @@ impl Shared {
     }
 
     fn control(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let mut suspension = None;
         while let Some(request) = frame::read::<Request>(stream)? {
             let mut sent = Ok(());
             let mut send = |item| {
@@ -220,18 +221,27 @@ impl Shared {
                     sent = frame::write(stream, &Reply::Item(item));
                 }
             };
-            let answer = self.answer(request, &mut send).map_err(Refusal::from);
+            let answer = self.answer(request, &mut suspension, &mut send).map_err(Refusal::from);
             sent?;
             frame::write(stream, &Reply::End(answer))?;
         }
         Ok(())
     }
 
-    fn answer(&self, request: Request, send: &mut dyn FnMut(Item)) -> Result<Answer> {
+    fn answer<'a>(
+        &'a self,
+        request: Request,
+        suspension: &mut Option<Suspension<'a>>,
+        send: &mut dyn FnMut(Item),
+    ) -> Result<Answer> {
         let project = &self.project;
         match request {
             Request::Status => Ok(Answer::Status(Box::new(project.status()?))),
-            Request::Sync => project.sync().map(Answer::Op),
+            Request::Sync => {
+                let brought = project.bring_in()?;
+                tell(brought, send);
+                project.sync().map(Answer::Op)
+            }
             Request::Barrier => project.barrier().map(Answer::Op),
             Request::Snapshot { name } => project.snapshot(&name).map(Answer::Op),
             Request::Restore { path, view, dry_run } => {
@@ -241,8 +251,40 @@ impl Shared {
                 project.verify(repair, &mut |finding| send(Item::Finding(finding)))?;
                 Ok(Answer::Done)
             }
+            // Whoever has the repository needs the process that takes it back.
+            Request::Unmount(options) if !options.force && project.is_suspended() => Err(ProjectError::Suspended),
             Request::Unmount(options) => (self.unmount)(options).map(|()| Answer::Done),
+            Request::Suspend => {
+                tell(project.suspend()?, send);
+                *suspension = Some(Suspension { project });
+                Ok(Answer::Done)
+            }
+            Request::Resume => {
+                tell(project.resume()?, send);
+                *suspension = None;
+                Ok(Answer::Done)
+            }
         }
+    }
+}
+
+/// A client's program has the repository; when the connection ends it is taken back.
+struct Suspension<'a> {
+    project: &'a Project,
+}
+
+impl Drop for Suspension<'_> {
+    fn drop(&mut self) {
+        // After a request to resume there is nothing left to do.
+        if let Err(error) = self.project.resume() {
+            tracing::error!(error = &error as &dyn std::error::Error, "the repository could not be taken back");
+        }
+    }
+}
+
+fn tell(brought: BroughtIn, send: &mut dyn FnMut(Item)) {
+    if !brought.is_empty() {
+        send(Item::BroughtIn(Box::new(brought)));
     }
 }
 

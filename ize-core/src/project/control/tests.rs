@@ -46,7 +46,7 @@ fn a_client_asks_for_status_and_waits_for_what_was_recorded() {
     let _server = world.serve();
     let mut client = world.connect().unwrap();
     world.project.write("a", b"one").unwrap();
-    let op = client.sync().unwrap();
+    let op = client.sync(&mut |_| {}).unwrap();
     assert_eq!(op, world.project.recorder().recorded());
     assert_eq!(client.barrier().unwrap(), op);
     let status = client.status().unwrap();
@@ -93,7 +93,7 @@ fn a_client_restores() {
     let _server = world.serve();
     let mut client = world.connect().unwrap();
     world.project.write("a", b"one").unwrap();
-    let view = View::main(client.sync().unwrap());
+    let view = View::main(client.sync(&mut |_| {}).unwrap());
     world.project.write("a", b"two").unwrap();
     let path = RelPath::try_from("a").unwrap();
     let mut restored = Vec::new();

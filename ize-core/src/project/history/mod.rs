@@ -91,7 +91,7 @@ impl History {
             let save = if self.ops { Save::single(op) } else { self.save_of(op)? };
             self.left -= 1;
             let place = self.source.place(&save.last)?;
-            return Ok(Some(row::make(&self.reader, &save, place)));
+            return row::make(&self.reader, &save, place).map(Some);
         }
         Ok(None)
     }

@@ -8,7 +8,7 @@ use super::source::Place;
 use crate::model::{
     Actor, ChangeId, Displaced, FileKind, Landmark, OpCode, OpId, OpType, RangeKind, RelPath, Timestamp,
 };
-use crate::project::Reader;
+use crate::project::{Reader, Result};
 
 /// What happened, in one word: `create`, `write`, `external-write`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +74,8 @@ pub struct HistoryRow {
     pub last_op: OpId,
     /// The change id of `last_op`.
     pub change: ChangeId,
+    /// The name of the change that holds `last_op` in the backend's own format, where that has such names (a Pijul hash).
+    pub native: Option<String>,
     /// When it was done.
     pub time: Timestamp,
     /// What happened.
@@ -94,17 +96,18 @@ pub struct HistoryRow {
     pub parent: Option<OpId>,
 }
 
-pub(super) fn make(reader: &Reader, save: &Save, place: Place) -> HistoryRow {
+pub(super) fn make(reader: &Reader, save: &Save, place: Place) -> Result<HistoryRow> {
     let last = &save.last;
     let message = match &place.from {
         Some(from) => last.op_type.message(from, Some(&place.path)),
         None => last.op_type.message(&place.path, None),
     };
     let is_move = matches!(save.kind.word(), "rename" | "exchange");
-    HistoryRow {
+    Ok(HistoryRow {
         op: save.first,
         last_op: last.last_id,
         change: reader.change_id(last.last_id),
+        native: reader.storage().native_id(last.last_id)?,
         time: last.timestamp,
         kind: save.kind,
         path: place.path,
@@ -114,7 +117,7 @@ pub(super) fn make(reader: &Reader, save: &Save, place: Place) -> HistoryRow {
         message,
         landmark: last.landmark,
         parent: last.parent,
-    }
+    })
 }
 
 /// Returns the size after an operation of the file that it is about, if it has content and still is there.

@@ -45,6 +45,16 @@ impl Field<'_> {
         }
     }
 
+    /// A name, and maybe an address: `Ada <ada@example.org>`.
+    pub(super) fn author(&self) -> Result<String, SettingsError> {
+        let text = self.text()?;
+        let (name, rest) = text.split_once('<').map_or((text.as_str(), None), |(name, rest)| (name, Some(rest)));
+        let is_plain =
+            |text: &str| !text.trim().is_empty() && !text.contains(|c: char| c.is_control() || "<>".contains(c));
+        let address_ok = rest.is_none_or(|rest| rest.trim_end().strip_suffix('>').is_some_and(is_plain));
+        if is_plain(name) && address_ok { Ok(text) } else { Err(self.invalid("as \"Ada <ada@example.org>\"")) }
+    }
+
     pub(super) fn count(&self) -> Result<usize, SettingsError> {
         let number = match self.value {
             Value::Integer(number) => usize::try_from(*number).ok(),

@@ -9,6 +9,7 @@
 //! | `central-dir` | where projects live; only in the user's file | |
 //! | `backend` | which storage new projects get | `"store"` |
 //! | `engine` | which engine of the backend new projects get | the backend's own |
+//! | `author` | who makes changes, for a backend whose format names an author, as `"Ada <ada@example.org>"` | the caller's |
 //! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }`; the limits alone leave the mode to other layers, and hold whichever layer chooses group mode | `"group"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
@@ -34,10 +35,11 @@ use crate::record::DurabilityMode;
 
 const FLOOR_BYTES_DEFAULT: u64 = 256 << 20;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "central-dir",
     "backend",
     "engine",
+    "author",
     "durability",
     "ignore",
     "floor-bytes",
@@ -117,6 +119,8 @@ pub struct SettingsLayer {
     pub backend: Option<String>,
     /// Which engine of the backend new projects get.
     pub engine: Option<String>,
+    /// Who makes changes, where the backend's format names an author.
+    pub author: Option<String>,
     /// What survives a power cut.
     pub durability: Option<DurabilityLayer>,
     /// Patterns of files that are not recorded.
@@ -167,6 +171,7 @@ impl SettingsLayer {
             "central-dir" => self.central_dir = Some(PathBuf::from(field.text()?)),
             "backend" => self.backend = Some(field.text()?),
             "engine" => self.engine = Some(field.text()?),
+            "author" => self.author = Some(field.author()?),
             "durability" => self.durability = Some(field.durability()?),
             "ignore" => self.ignore.extend(field.patterns()?),
             "floor-bytes" => self.floor_bytes = Some(field.bytes()?),
@@ -190,6 +195,7 @@ impl SettingsLayer {
         };
         put("backend", self.backend.clone().map(Value::String));
         put("engine", self.engine.clone().map(Value::String));
+        put("author", self.author.clone().map(Value::String));
         put("durability", self.durability.map(durability_value));
         put("ignore", (!self.ignore.is_empty()).then(|| Value::from(self.ignore.clone())));
         put("floor-bytes", self.floor_bytes.map(integer));
@@ -249,6 +255,8 @@ pub struct Settings {
     pub backend: Option<String>,
     /// Which engine of the backend new projects get.
     pub engine: Option<String>,
+    /// Who makes changes, where the backend's format names an author.
+    pub author: Option<String>,
     /// What survives a power cut.
     pub durability: DurabilityMode,
     /// What group mode means, whether or not it is on.
@@ -285,6 +293,7 @@ impl Settings {
         over(&mut self.central_dir, &layer.central_dir);
         over(&mut self.backend, &layer.backend);
         over(&mut self.engine, &layer.engine);
+        over(&mut self.author, &layer.author);
         over(&mut self.floor_bytes, &layer.floor_bytes);
         over(&mut self.journal_bytes_max, &layer.journal_bytes_max);
         over(&mut self.compress, &layer.compress);
@@ -336,6 +345,7 @@ mod tests {
             ignore = ["target/", "*.o"]
             floor-bytes = "1 GiB"
             compress = false
+            author = "Ada <ada@example.org>"
             journal-bytes-max = "64 MiB"
             [processor]
             poll_interval = "5ms"
@@ -353,13 +363,14 @@ mod tests {
         assert_eq!(layer.floor_bytes, Some(1 << 30));
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
         assert_eq!(layer.journal_bytes_max, Some(64 << 20));
+        assert_eq!(layer.author.as_deref(), Some("Ada <ada@example.org>"));
         assert_eq!((layer.compress, layer.processor.enable_compression), (Some(false), Some(false)));
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let mut layer =
-            parse("backend = 'store'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\njournal-bytes-max = 9\ndurability = 'group'").unwrap();
+            parse("backend = 'store'\nauthor = 'Ada'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\njournal-bytes-max = 9\ndurability = 'group'").unwrap();
         layer.processor.max_batch_size = Some(9);
         layer.processor.poll_interval = Some(Duration::from_millis(3));
         let mut table = Table::new();
@@ -391,6 +402,9 @@ mod tests {
             "durability = { mode = 'relaxed', max-delay-ms = 3 }",
             "ignore = [1]",
             "ignore = ['[z-a]']",
+            "author = \"two\\nlines\"",
+            "author = 'Ada <'",
+            "author = '<ada@example.org>'",
             "floor-bytes = -1",
             "floor-bytes = '3 apples'",
             "[processor]\nmax-batch-size = 0",

@@ -12,8 +12,8 @@ use super::frame;
 use super::message::{Hello, Part, READ_BYTES_MAX, Request};
 use crate::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
 use crate::storage::{
-    Batch, Binding, DirEntry, Direction, Extent, FileSystemStorage, Finding, Head, OpQuery, Ref, RefName, RefTarget,
-    Result, StorageError, StorageInfo, Xattr,
+    Batch, Binding, DirEntry, Direction, Extent, FileSystemStorage, Finding, Head, Incoming, NativeChange, OpQuery,
+    Ref, RefName, RefTarget, Result, StorageError, StorageInfo, Xattr,
 };
 
 /// The store of another process, read over a stream; see [the module](super).
@@ -213,5 +213,29 @@ impl FileSystemStorage for RemoteStorage {
 
     fn repair(&self, _report: &mut dyn FnMut(Finding)) -> Result<()> {
         Err(StorageError::Unsupported("repair from another process"))
+    }
+
+    fn native_id(&self, op: OpId) -> Result<Option<String>> {
+        self.ask(&Request::NativeId(op))
+    }
+
+    fn find_native_id(&self, prefix: &str, max: usize) -> Result<Vec<(String, OpId)>> {
+        self.ask(&Request::FindNativeId { prefix: prefix.to_owned(), max })
+    }
+
+    fn incoming(&self) -> Result<Option<Incoming>> {
+        Err(StorageError::Unsupported("incoming changes from another process"))
+    }
+
+    fn accept_incoming(&self, _changes: &[NativeChange]) -> Result<()> {
+        Err(StorageError::Unsupported("incoming changes from another process"))
+    }
+
+    fn suspend(&self) -> Result<()> {
+        Err(StorageError::Unsupported("suspension from another process"))
+    }
+
+    fn resume(&self) -> Result<()> {
+        Err(StorageError::Unsupported("suspension from another process"))
     }
 }

@@ -19,6 +19,7 @@ pub(super) enum Fault {
     Locked,
     Full,
     Poisoned,
+    Suspended,
     Backend { action: String, causes: String },
 }
 
@@ -34,6 +35,7 @@ impl From<StorageError> for Fault {
             StorageError::Locked => Self::Locked,
             StorageError::Full => Self::Full,
             StorageError::Poisoned => Self::Poisoned,
+            StorageError::Suspended => Self::Suspended,
             StorageError::Disconnected { source } => {
                 Self::Backend { action: "asking a store further away".to_owned(), causes: causes(&source) }
             }
@@ -55,6 +57,7 @@ impl From<Fault> for StorageError {
             Fault::Locked => Self::Locked,
             Fault::Full => Self::Full,
             Fault::Poisoned => Self::Poisoned,
+            Fault::Suspended => Self::Suspended,
             Fault::Backend { action, causes } => Self::backend(action, causes),
         }
     }

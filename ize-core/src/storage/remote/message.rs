@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Entry, FileId, Name, Timestamp, View, XattrName};
+use crate::model::{Entry, FileId, Name, OpId, Timestamp, View, XattrName};
 use crate::storage::{OpQuery, RefName};
 
 /// The version of the protocol: raised with every change of a message or of anything inside of one.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// How much content is read at a time, in bytes.
 pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -46,7 +46,7 @@ pub(super) enum Request {
     Head,
     /// [`Part`] of operations.
     Ops(OpQuery),
-    /// [`crate::model::OpId`].
+    /// [`OpId`].
     OpAtTime(Timestamp),
     /// An optional [`crate::model::FileMetadata`].
     Node { view: View, file: FileId },
@@ -68,6 +68,10 @@ pub(super) enum Request {
     Refs { after: Option<RefName> },
     /// [`crate::storage::Finding`]s, each as an answer of its own: `Some`, and `None` behind the last.
     Verify,
+    /// An optional text.
+    NativeId(OpId),
+    /// Pairs of a text and an [`OpId`].
+    FindNativeId { prefix: String, max: usize },
 }
 
 /// A part of a longer answer.

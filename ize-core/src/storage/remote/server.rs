@@ -54,6 +54,10 @@ fn answer(stream: &mut (impl Read + Write), storage: &dyn FileSystemStorage, req
         Request::Xattrs { view, file, after } => reply(stream, xattrs(storage, view, file, after)),
         Request::Refs { after } => reply(stream, refs(storage, after)),
         Request::Verify => verify(stream, storage),
+        Request::NativeId(op) => reply(stream, storage.native_id(op)),
+        Request::FindNativeId { prefix, max } => {
+            reply(stream, storage.find_native_id(&prefix, max.min(PART_ITEMS_MAX)))
+        }
     }
 }
 

@@ -52,6 +52,11 @@ impl Locks {
         Held { _guards: held }
     }
 
+    /// Locks all files for a change.
+    pub(super) fn all(&self) -> Vec<RwLockWriteGuard<'_, ()>> {
+        self.stripes.iter().map(RwLock::write).collect()
+    }
+
     /// Locks one file against changes.
     pub(super) fn look(&self, file: FileId) -> RwLockReadGuard<'_, ()> {
         self.stripes[stripe_of(file)].read()

@@ -47,7 +47,7 @@ use super::{
     SetAttributes, Space, Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
 };
 use crate::failpoint;
-use crate::model::{Entry, FileId, Landmark, Name, OpData, OpId, OpType, Touched};
+use crate::model::{Effect, Entry, FileId, Landmark, Name, OpCode, OpData, OpId, OpType, Touched};
 use crate::record::{OpDraft, Recorder, Reservation};
 
 pub use self::mend::{MendReport, PowerCut};
@@ -70,6 +70,8 @@ pub struct LiveOptions {
     pub own_new_files: bool,
     /// Which new names are not recorded.
     pub ignore: IgnoreRules,
+    /// Names at the root, beside Ize's own, that the tree neither shows nor records nor touches.
+    pub reserved: Vec<Name>,
     /// Growing is refused (`ENOSPC`) while less than this is free where `working/` is, in bytes. Removing always works.
     pub floor_bytes: u64,
     /// `fsync(2)` also syncs the file or folder in `working/`, as people expect of a folder that was adopted where it is.
@@ -85,6 +87,7 @@ impl Default for LiveOptions {
             read_only: false,
             own_new_files: false,
             ignore: IgnoreRules::none(),
+            reserved: Vec::new(),
             floor_bytes: 64 << 20,
             sync_working: false,
             descriptors_max: host::descriptor_limit() / 2,
@@ -112,6 +115,7 @@ pub struct Live {
     /// Held while a folder changes its parent, so that no two such renames can make a loop.
     folder_moves: Mutex<()>,
     ignore: RwLock<IgnoreRules>,
+    reserved: Vec<Name>,
     read_only: bool,
     own_new_files: bool,
     /// Syncs files in `working/`, where `fsync(2)` is to do that.
@@ -165,6 +169,7 @@ impl Live {
             room: Room::new(for_room, options.floor_bytes),
             folder_moves: Mutex::default(),
             ignore: RwLock::new(options.ignore),
+            reserved: options.reserved,
             read_only: options.read_only,
             own_new_files: options.own_new_files,
             disk: options.sync_working.then(|| DiskThreads::new(SYNC_THREADS)),
@@ -231,6 +236,23 @@ impl Live {
         }
     }
 
+    /// Tells the invalidator of everything that an operation touched; as [`Live::invalidate_entry`].
+    pub fn invalidate_touched(&self, op: &OpCode) {
+        for effect in op.effects() {
+            if let Effect::Bind { entry, .. } | Effect::Unbind { entry, .. } = effect {
+                self.invalidate_entry(self.node_of(entry.dir), &entry.name);
+            }
+        }
+        for touched in &op.touched {
+            self.invalidate_inode(self.node_of(touched.file));
+        }
+    }
+
+    /// Returns by which id a mount knows a file of history.
+    fn node_of(&self, file: FileId) -> FileId {
+        self.nodes.get_history(file).map_or(file, |node| node.id)
+    }
+
     /// Tells the invalidator that a file may be different; as [`Live::invalidate_entry`].
     pub fn invalidate_inode(&self, file: FileId) {
         if let Some(invalidator) = &*self.invalidator.read() {
@@ -263,8 +285,11 @@ impl Live {
     }
 
     /// Records a change that was applied; whoever made it is answered from [`Tree::settle`]. An inode that has no name left is not recorded any more.
-    fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
+    fn record(&self, reservation: Reservation<'_>, mut draft: OpDraft) -> Result<OpId> {
         failpoint::pass("applied");
+        if draft.actor.is_incoming() && !draft.op_type.is_external() {
+            draft.op_type = OpType::ExternalChange(Box::new(draft.op_type));
+        }
         let op = self.recorder.append(reservation, draft).map_err(recording)?;
         failpoint::pass("recorded");
         Ok(op)
@@ -283,12 +308,18 @@ impl Live {
     fn place(&self, parent: FileId, name: &OsStr) -> Result<Place> {
         let name = Name::from_os(name).map_err(name_errno)?;
         let parent = self.nodes.get(parent)?;
-        if parent.id == FileId::ROOT && name.as_bytes() == RESERVED_NAME.as_bytes() {
+        if self.is_reserved(parent.id, name.as_os_str()) {
             return Err(Errno::PERM.into());
         }
         let dir = self.nodes.fd(&parent)?;
         let entry = parent.history().map(|dir| Entry::new(dir, name.clone()));
         Ok(Place { parent, dir, name, entry })
+    }
+
+    /// Tells whether a name belongs to Ize or to the project's storage: to this tree it does not exist.
+    fn is_reserved(&self, dir: FileId, name: &OsStr) -> bool {
+        dir == FileId::ROOT
+            && (name == RESERVED_NAME || self.reserved.iter().any(|reserved| reserved.as_os_str() == name))
     }
 
     fn subject(&self, node: FileId) -> Result<Subject> {

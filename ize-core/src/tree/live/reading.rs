@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{Live, Node, Place, RESERVED_NAME};
+use super::{Live, Node, Place};
 use crate::model::{Entry, FileId, FileKind, Name};
 use crate::tree::host::{self, HostEntry, HostStat};
 use crate::tree::{Handle, Result, Stat, TreeEntry};
 
 impl Live {
     pub(super) fn look_up(&self, parent: FileId, name: &OsStr) -> Result<Stat> {
-        if parent == FileId::ROOT && name == RESERVED_NAME {
+        if self.is_reserved(parent, name) {
             return Err(Errno::NOENT.into());
         }
         let place = self.place(parent, name)?;
@@ -66,11 +66,10 @@ impl Live {
     ) -> Result<()> {
         let open = self.handles.directory(handle)?;
         let fd = open.fd.lock();
-        let is_root = open.node.id == FileId::ROOT;
         rustix::fs::seek(&*fd, SeekFrom::Start(u64::try_from(after).map_err(|_| Errno::INVAL)?))?;
         let mut failed = None;
         host::for_each_entry(&*fd, &mut |found| {
-            if is_root && found.name == RESERVED_NAME {
+            if self.is_reserved(open.node.id, found.name) {
                 return Ok(true);
             }
             match self.entry_of(&open.node, &*fd, &found) {

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::namespace::removal;
 use super::past::{Pairs, Past, Print, is_unchanged};
 use super::record_tree::{Arrivals, Steps, push_xattrs};
-use super::{Live, RESERVED_NAME, recording};
+use super::{Live, recording};
 use crate::failpoint;
 use crate::model::{
     Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
@@ -82,6 +82,17 @@ impl Live {
         reconciler.run()?;
         failpoint::pass("reconciled");
         Ok(reconciler.report)
+    }
+
+    /// As [`Live::reconcile`], while the tree is in use: every change waits until it is done. What somebody made in
+    /// `working/` beside the tree becomes history; a mount's kernel is to be told of it ([`Live::invalidate_touched`]).
+    ///
+    /// # Errors
+    /// As [`Live::reconcile`].
+    pub fn reconcile_in_use(&self, options: ReconcileOptions<'_>) -> Result<ReconcileReport> {
+        let _moves = self.folder_moves.lock();
+        let _held = self.locks.all();
+        self.reconcile(options)
     }
 
     /// Records what a file that history has is like, as somebody else's change. `past` is the newest state of history.
@@ -186,7 +197,7 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         let mut below = Vec::new();
         for name in host::names_in(&*folder.fd)? {
             let Ok(name) = Name::from_os(&name) else { continue };
-            if folder.file == FileId::ROOT && name.as_bytes() == RESERVED_NAME.as_bytes() {
+            if self.live.is_reserved(folder.file, name.as_os_str()) {
                 continue;
             }
             let found = host::stat_entry(&*folder.fd, name.as_os_str())?;

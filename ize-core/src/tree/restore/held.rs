@@ -10,10 +10,10 @@ use crate::tree::{Caller, Result, SetAttributes, Stat, Tree};
 
 /// A node of the live tree with a reference on it, which clones share.
 #[derive(Clone)]
-pub(super) struct Held<'t> {
+pub(in crate::tree) struct Held<'t> {
     _reference: Rc<Reference<'t>>,
     /// As it was when it was looked up.
-    pub(super) stat: Stat,
+    pub(in crate::tree) stat: Stat,
 }
 
 struct Reference<'t> {
@@ -23,7 +23,7 @@ struct Reference<'t> {
 
 impl<'t> Held<'t> {
     /// Takes over the reference that a call returned with this answer.
-    pub(super) fn new(tree: &'t dyn Tree, stat: Stat) -> Self {
+    pub(in crate::tree) fn new(tree: &'t dyn Tree, stat: Stat) -> Self {
         Self { _reference: Rc::new(Reference { tree, file: stat.file }), stat }
     }
 
@@ -41,7 +41,7 @@ impl<'t> Held<'t> {
     }
 
     /// Looks a path up; `None` if it leads nowhere.
-    pub(super) fn look_path(tree: &'t dyn Tree, path: &RelPath) -> Result<Option<Self>> {
+    pub(in crate::tree) fn look_path(tree: &'t dyn Tree, path: &RelPath) -> Result<Option<Self>> {
         let mut held = Self::root(tree)?;
         for name in path.names() {
             if held.stat.metadata.kind != FileKind::Directory {
@@ -55,11 +55,11 @@ impl<'t> Held<'t> {
         Ok(Some(held))
     }
 
-    pub(super) fn id(&self) -> FileId {
+    pub(in crate::tree) fn id(&self) -> FileId {
         self.stat.file
     }
 
-    pub(super) fn kind(&self) -> FileKind {
+    pub(in crate::tree) fn kind(&self) -> FileKind {
         self.stat.metadata.kind
     }
 }

@@ -9,7 +9,7 @@
 
 mod content;
 mod files;
-mod held;
+pub(in crate::tree) mod held;
 mod metadata;
 mod moves;
 mod places;

@@ -11,8 +11,8 @@ use super::{MendReport, PowerCut, Suspects};
 use crate::model::{FileId, FileKind, FileMetadata, Name, RelPath};
 use crate::tree::Result;
 use crate::tree::host::{self, HostId, HostStat};
+use crate::tree::live::Live;
 use crate::tree::live::past::{Pairs, Past, is_unchanged};
-use crate::tree::live::{Live, RESERVED_NAME};
 
 /// A file or folder of history, and where it belongs.
 #[derive(Clone)]
@@ -99,7 +99,7 @@ impl Look<'_> {
         let mut known = self.past.entries(folder.file)?;
         for name in host::names_in(&*fd)? {
             let Ok(name) = Name::from_os(&name) else { continue };
-            if folder.file == FileId::ROOT && name.as_bytes() == RESERVED_NAME.as_bytes() {
+            if self.live.is_reserved(folder.file, name.as_os_str()) {
                 continue;
             }
             let found = host::stat_entry(&*fd, name.as_os_str())?;

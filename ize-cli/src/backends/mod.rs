@@ -1,5 +1,8 @@
 //! The storage backends of this program, by name.
 
+#[cfg(feature = "pijul")]
+mod pijul;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +12,10 @@ use ize_store::{Engine, Store, StoreOptions};
 
 /// Returns all of them.
 pub(crate) fn all() -> Backends {
-    Backends::new().with(StoreBackend)
+    let backends = Backends::new().with(StoreBackend);
+    #[cfg(feature = "pijul")]
+    let backends = backends.with(pijul::PijulBackend);
+    backends
 }
 
 /// Content packs with an index: `store`.
@@ -46,7 +52,8 @@ fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions
 /// # Errors
 /// If it could not be done; the store is then as it was.
 pub(crate) fn rebuild(info: &ProjectInfo, report: &mut dyn FnMut(Finding)) -> Result<bool, StorageError> {
-    if info.toml.backend != StoreBackend.name() {
+    // The index of a Pijul repository is a store, too.
+    if !matches!(info.toml.backend.as_str(), "store" | "pijul") {
         return Ok(false);
     }
     let options = store_options(info.toml.engine.as_deref(), true)?;

@@ -1,0 +1,208 @@
+//! A backend whose "own repository" is made up: native ids and incoming edits are what a test says.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ize_core::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, RelPath, Timestamp, View};
+use ize_core::project::{
+    Backend, BackendOptions, Backends, CentralDir, NewProject, Project, ProjectInfo, ProjectName, ProjectOptions,
+    Settings,
+};
+use ize_core::storage::{
+    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, Incoming, IncomingEdit, MemoryStorage,
+    NativeChange, OpQuery, Ref, RefName, RefTarget, Result, StorageError, StorageInfo, Xattr,
+};
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// A [`MemoryStorage`] with a made-up repository beside it.
+#[derive(Default)]
+pub(crate) struct Vault {
+    inner: MemoryStorage,
+    /// Ids, each with the last operation that it holds, oldest first.
+    pub(crate) ids: Mutex<Vec<(String, OpId)>>,
+    pub(crate) incoming: Mutex<Option<Incoming>>,
+    pub(crate) accepted: Mutex<Vec<String>>,
+    /// Called once, when the repository was asked for the second time what came in: for the edits, after whether there
+    /// are any.
+    pub(crate) asked: Mutex<Option<Hook>>,
+    pub(crate) times_asked: AtomicUsize,
+    pub(crate) suspended: AtomicBool,
+}
+
+impl Vault {
+    /// Has others put something into the repository.
+    pub(crate) fn put(&self, message: &str, edits: Vec<IncomingEdit>) {
+        let changes = vec![NativeChange { id: "ZZZZ2345ABCDEFGH".into(), message: message.into() }];
+        let since = self.inner.head().unwrap().op;
+        *self.incoming.lock().unwrap() = Some(Incoming { since, changes, edits, conflicts: Vec::new() });
+    }
+}
+
+impl FileSystemStorage for Vault {
+    fn commit(&self, batch: &Batch) -> Result<()> {
+        if self.suspended.load(Ordering::SeqCst) {
+            return Err(StorageError::Suspended);
+        }
+        self.inner.commit(batch)
+    }
+    fn native_id(&self, op: OpId) -> Result<Option<String>> {
+        Ok(self.ids.lock().unwrap().iter().find(|(_, last)| *last >= op).map(|(id, _)| id.clone()))
+    }
+    fn find_native_id(&self, prefix: &str, max: usize) -> Result<Vec<(String, OpId)>> {
+        let ids = self.ids.lock().unwrap();
+        Ok(ids.iter().filter(|(id, _)| id.starts_with(prefix)).take(max).cloned().collect())
+    }
+    fn incoming(&self) -> Result<Option<Incoming>> {
+        let times = self.times_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let incoming = self.incoming.lock().unwrap().clone();
+        let hook = if times == 2 { self.asked.lock().unwrap().take() } else { None };
+        if let Some(hook) = hook {
+            hook();
+        }
+        Ok(incoming)
+    }
+    fn accept_incoming(&self, changes: &[NativeChange]) -> Result<()> {
+        *self.incoming.lock().unwrap() = None;
+        self.accepted.lock().unwrap().extend(changes.iter().map(|change| change.id.clone()));
+        Ok(())
+    }
+    fn suspend(&self) -> Result<()> {
+        self.suspended.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+    fn resume(&self) -> Result<()> {
+        self.suspended.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn info(&self) -> Result<StorageInfo> {
+        self.inner.info()
+    }
+    fn head(&self) -> Result<Head> {
+        self.inner.head()
+    }
+    fn ops(&self, query: &OpQuery) -> Result<Vec<OpCode>> {
+        self.inner.ops(query)
+    }
+    fn op_at_time(&self, time: Timestamp) -> Result<OpId> {
+        self.inner.op_at_time(time)
+    }
+    fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>> {
+        self.inner.node(view, file)
+    }
+    fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>> {
+        self.inner.entry(view, dir, name)
+    }
+    fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>> {
+        self.inner.entries(view, dir, after, max)
+    }
+    fn names(&self, view: View, file: FileId) -> Result<Vec<Entry>> {
+        self.inner.names(view, file)
+    }
+    fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>> {
+        self.inner.bindings(view, entry, max)
+    }
+    fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.inner.read(view, file, offset, buf)
+    }
+    fn extents(&self, view: View, file: FileId, from: u64, max: usize) -> Result<Vec<Extent>> {
+        self.inner.extents(view, file, from, max)
+    }
+    fn xattrs(&self, view: View, file: FileId) -> Result<Vec<Xattr>> {
+        self.inner.xattrs(view, file)
+    }
+    fn refs(&self) -> Result<Vec<Ref>> {
+        self.inner.refs()
+    }
+    fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
+        self.inner.set_ref(name, target)
+    }
+    fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
+        self.inner.verify(report)
+    }
+    fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
+        self.inner.repair(report)
+    }
+}
+
+#[derive(Clone, Default)]
+struct VaultBackend {
+    vaults: Arc<Mutex<HashMap<PathBuf, Arc<Vault>>>>,
+}
+
+impl Backend for VaultBackend {
+    fn name(&self) -> &'static str {
+        "vault"
+    }
+    fn folder(&self) -> &'static str {
+        ".vault"
+    }
+    fn working_link(&self) -> Option<&'static str> {
+        Some(".vault")
+    }
+    fn create(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>> {
+        self.vaults.lock().unwrap().insert(dir.to_owned(), Arc::default());
+        self.open(dir, options)
+    }
+    fn open(&self, dir: &Path, _options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>> {
+        Ok(Arc::clone(&self.vaults.lock().unwrap()[dir]) as Arc<dyn FileSystemStorage>)
+    }
+}
+
+/// A central folder for one test, with one project.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) central: CentralDir,
+    pub(crate) backends: Backends,
+    vaults: VaultBackend,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let central = CentralDir::new(dir.path().join("ize"));
+        let vaults = VaultBackend::default();
+        Self { dir, central, backends: Backends::new().with(vaults.clone()), vaults }
+    }
+
+    pub(crate) fn new_project() -> NewProject {
+        NewProject::new(ProjectName::new("notes").unwrap(), "vault")
+    }
+
+    pub(crate) fn create(&self) -> Project {
+        Project::create(&self.central, Self::new_project(), &self.backends, options()).unwrap()
+    }
+
+    pub(crate) fn info(&self) -> ProjectInfo {
+        self.central.find("notes").unwrap()
+    }
+
+    pub(crate) fn open(&self) -> Project {
+        Project::open(self.info(), &self.backends, options()).unwrap()
+    }
+
+    /// The storage of the project.
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.vaults.vaults.lock().unwrap()[&self.info().paths.store(".vault")])
+    }
+
+    /// A path in the live files.
+    pub(crate) fn live(&self, path: &str) -> PathBuf {
+        self.info().working().join(path)
+    }
+}
+
+pub(crate) fn options() -> ProjectOptions {
+    ProjectOptions::new(Settings::default())
+}
+
+pub(crate) fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+pub(crate) fn write(at: &str, content: &str) -> IncomingEdit {
+    IncomingEdit::Write { path: path(at), content: content.to_owned().into(), executable: false }
+}
