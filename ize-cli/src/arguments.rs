@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Run the pijul command on a project whose backend is pijul
     Pijul(Pijul),
+    /// Write a project's saves as a repository of another format
+    Export(Export),
     /// Delete a project with its history
     Delete(Delete),
 }
@@ -98,6 +100,7 @@ impl Command {
             Self::Restore(arguments) => Some(&arguments.name),
             Self::Verify(arguments) => Some(&arguments.name),
             Self::Pijul(arguments) => Some(&arguments.name),
+            Self::Export(arguments) => Some(&arguments.name),
             Self::Delete(arguments) => Some(&arguments.name),
             Self::List(_) => None,
         }
@@ -459,6 +462,33 @@ pub(crate) struct Pijul {
     /// What to run: pijul's arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "ARGS")]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ize export notes --to pijul ~/notes-repository
+
+Every save becomes a change with its time, and the folder gets the newest files as its working copy.
+The project stays as it is. What Pijul cannot hold (owners, times, symlinks) is left out.")]
+pub(crate) struct Export {
+    /// The project's name
+    pub(crate) name: String,
+
+    /// The format of the repository
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) to: ExportFormat,
+
+    /// Where to make it, outside the project; must not exist, or be an empty folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
+
+/// What a project can be exported to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A Pijul repository
+    Pijul,
 }
 
 #[derive(Debug, Args)]

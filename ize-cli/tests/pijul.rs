@@ -267,3 +267,31 @@ fn a_repository_is_not_adopted_and_a_project_keeps_its_backend() {
     home.ok(["delete", "book", "--yes"]);
     assert_eq!(names(&folder), ["a"]);
 }
+
+#[test]
+fn a_store_is_exported_to_a_repository_with_its_working_copy() {
+    let test = "a_store_is_exported_to_a_repository_with_its_working_copy";
+    if !can_mount(test) {
+        return;
+    }
+    let home = Home::new();
+    let notes = home.path("notes");
+    home.ok(["mount", "notes", notes.to_str().unwrap(), "--create"]);
+    fs::create_dir(notes.join("part")).unwrap();
+    fs::write(notes.join("part/a.txt"), "one\n").unwrap();
+    fs::write(notes.join("part/a.txt"), "two\n").unwrap();
+    fs::write(notes.join("run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(notes.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let inside = home.run(["export", "notes", "--to", "pijul", notes.join("x").to_str().unwrap()]);
+    assert_eq!(inside.code, 2, "{}", inside.stderr);
+    let dest = home.path("exported");
+    let said = home.ok(["export", "notes", "--to", "pijul", dest.to_str().unwrap()]);
+    assert!(said.starts_with("exported ") && said.ends_with("changes to ~/exported\n"), "{said}");
+    assert_eq!(names(&dest), [".pijul", "part", "run.sh"]);
+    assert_eq!(fs::read_to_string(dest.join("part/a.txt")).unwrap(), "two\n");
+    assert_eq!(fs::metadata(dest.join("run.sh")).unwrap().permissions().mode() & 0o111, 0o111);
+    assert_eq!(names(&notes), ["part", "run.sh"]);
+    home.ok(["unmount", "notes"]);
+    let again = home.run(["export", "notes", "--to", "pijul", dest.to_str().unwrap()]);
+    assert_eq!(again.code, 2, "the folder is not empty: {}", again.stderr);
+}

@@ -104,7 +104,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    fn record_pieces(&mut self, pieces: &[&[OpCode]]) -> Result<()> {
+    /// Makes one change of each piece, all in one transaction.
+    pub(crate) fn record_pieces(&mut self, pieces: &[&[OpCode]]) -> Result<()> {
         let mut saved = Vec::new();
         let recorded = self.transact(pieces, &mut saved);
         if recorded.is_err() {
@@ -156,7 +157,7 @@ impl Follower<'_> {
             let header = piece::describe(&**self.index, piece, &self.options.author)?;
             Ok(Header { header, metadata: stamp.to_bytes() })
         };
-        record(self.repository, self.index, (txn, channel), views, &entries, header)
+        record(self.repository, &**self.index, (txn, channel), views, &entries, header)
     }
 
     /// Returns the operations that a view does not see yet, up to one before another.
@@ -198,9 +199,16 @@ impl Follower<'_> {
         if txn.read().current_channel().is_ok_and(|current| current == name) {
             return Ok(());
         }
-        output_repository_no_pending(&Nowhere, &self.repository.changes, txn, channel, "", true, None, 1, SALT)
-            .or_pijul("changing to another channel")?;
+        self.output_tree(txn, channel)?;
         txn.write().set_current_channel(&name).or_pijul("changing to another channel")
+    }
+
+    /// Makes the table of the working copy what a channel holds.
+    pub(crate) fn output_tree(&self, txn: &Txn, channel: &Channel) -> Result<()> {
+        let changes = &self.repository.changes;
+        output_repository_no_pending(&Nowhere, changes, txn, channel, "", true, None, 1, SALT)
+            .or_pijul("changing to another channel")
+            .map(drop)
     }
 
     /// Brings the table of the working copy back to the main channel: the live files are those of the main branch.

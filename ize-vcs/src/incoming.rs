@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ize_core::model::RelPath;
-use ize_core::model::{BranchId, ContentHash, Entry, OpId, View};
-use ize_core::storage::{FileSystemStorage, Incoming, IncomingEdit, NativeChange, Result, StorageError};
+use ize_core::model::{BranchId, ContentHash, Entry, Name, OpId, RelPath, Timestamp, View};
+use ize_core::storage::{FileSystemStorageExt, Incoming, IncomingEdit, NativeChange, Result, StorageError};
 use libpijul::change::ChangeFile;
 use libpijul::pristine::Hash;
 
@@ -65,9 +64,14 @@ impl Follower<'_> {
         }
         self.tree_of(&txn)?;
         let output = Output::of(self.repository, self.layout, (&txn, &channel), "")?;
+        let is_accepted = is_ours && self.foreign_changes(&txn, &channel)?.is_empty();
         drop(channel);
         self.repository.commit(txn, &[])?;
         let differences = compare(&**self.index, View::new(BranchId::MAIN, position), &output)?;
+        if is_accepted && differences.is_empty() {
+            disk::remove(&self.layout.ours(), MARK)?;
+            return Ok(None);
+        }
         let paths = differences.into_iter().map(|difference| (difference.path, difference.repository)).collect();
         Ok(Some(Pending { since: since.unwrap_or(position), paths }))
     }
@@ -175,7 +179,7 @@ impl Follower<'_> {
             let Some(path) = self.index_path(&difference.path, &[difference.clone()]) else { continue };
             let Some((folder, name)) = path.split_last() else { continue };
             for view in [after, before] {
-                if let Some(dir) = ize_core::storage::FileSystemStorageExt::resolve(index, view, &folder)? {
+                if let Some(dir) = index.resolve(view, &folder)? {
                     entries.insert(Entry::new(dir, name.clone()));
                 }
             }
@@ -183,11 +187,10 @@ impl Follower<'_> {
         let stamp = Stamp { repository: self.id, branch: BranchId::MAIN, first: since.next(), last: head };
         let header = || {
             let message = "Changes made while others came in".to_owned();
-            let header =
-                piece::describe_as(message, ize_core::model::Timestamp::now().as_nanos(), &self.options.author);
+            let header = piece::describe_as(message, Timestamp::now().as_nanos(), &self.options.author);
             Ok(Header { header, metadata: stamp.to_bytes() })
         };
-        record(self.repository, self.index, (txn, channel), (before, after), &entries, header)
+        record(self.repository, index, (txn, channel), (before, after), &entries, header)
     }
 
     fn main(&mut self, txn: &Txn) -> Result<Channel> {
@@ -201,13 +204,7 @@ impl Follower<'_> {
 
     /// Returns the changes of a channel that are not ours and were not accepted, in the channel's order.
     fn foreign_changes(&self, txn: &Txn, channel: &Channel) -> Result<Vec<NativeChange>> {
-        let mut accepted = BTreeSet::new();
-        self.ledger.read().each_from(0, |record| {
-            if record.kind == Kind::Foreign {
-                accepted.insert(record.hash);
-            }
-            true
-        })?;
+        let accepted: BTreeSet<String> = self.ledger.read().accepted().map(str::to_owned).collect();
         let mut found = Vec::new();
         // The first one is the root that every tree hangs on.
         for (hash, _) in repository::log(txn, channel, 0)?.iter().skip(1) {
@@ -224,7 +221,7 @@ impl Follower<'_> {
 
     /// Returns the steps from the tree of the index to that of the repository.
     fn edits(&self, differences: &[Difference], output: &Output) -> Result<Vec<IncomingEdit>> {
-        let mut gone: BTreeMap<(ContentHash, u64), Vec<RelPath>> = BTreeMap::new();
+        let mut gone: BTreeMap<(ContentHash, u64), Vec<(RelPath, bool)>> = BTreeMap::new();
         let mut removed = Vec::new();
         for difference in differences.iter().rev() {
             let is_replaced = difference.repository.is_some_and(|item| is_other_kind(difference, &item));
@@ -239,7 +236,7 @@ impl Follower<'_> {
                         held.size,
                         &mut content,
                     )?;
-                    gone.entry((ContentHash::of(&content), held.size)).or_default().push(path.clone());
+                    gone.entry((ContentHash::of(&content), held.size)).or_default().push((path.clone(), held.exec));
                 }
                 removed.push(path);
             }
@@ -256,9 +253,12 @@ impl Follower<'_> {
                 continue;
             }
             let is_new = difference.index.is_none();
-            if let Some(from) = gone.get_mut(&(item.hash, item.size)).filter(|_| is_new).and_then(Vec::pop) {
+            if let Some((from, exec)) = gone.get_mut(&(item.hash, item.size)).filter(|_| is_new).and_then(Vec::pop) {
                 removed.retain(|path| *path != from);
                 edits.push(IncomingEdit::Rename { from, to: path.clone() });
+                if exec == item.exec {
+                    continue;
+                }
             }
             written.push(IncomingEdit::Write { path, content: output.content(&item)?, executable: item.exec });
         }
@@ -290,10 +290,10 @@ impl Follower<'_> {
     }
 
     /// Finds the name that is too long to be written, among those of its folder.
-    fn hashed_name(&self, folder: &RelPath, text: &str) -> Option<ize_core::model::Name> {
+    fn hashed_name(&self, folder: &RelPath, text: &str) -> Option<Name> {
         let index = &**self.index;
         let view = View::latest(BranchId::MAIN);
-        let dir = ize_core::storage::FileSystemStorageExt::resolve(index, view, folder).ok()??;
+        let dir = index.resolve(view, folder).ok()??;
         let mut after = None;
         loop {
             let page = index.entries(view, dir, after.as_ref(), 256).ok()?;

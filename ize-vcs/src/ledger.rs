@@ -103,6 +103,8 @@ pub(crate) struct Ledger {
     newest: HashMap<BranchId, Record>,
     /// All operations up to here are in the repository.
     position: OpId,
+    /// The records of other people's changes; there are few.
+    foreign: Vec<Record>,
 }
 
 impl Ledger {
@@ -110,7 +112,7 @@ impl Ledger {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|error| failed("opening the ledger", error))?;
-        let mut ledger = Self { file, records: 0, newest: HashMap::new(), position: OpId::ZERO };
+        let mut ledger = Self { file, records: 0, newest: HashMap::new(), position: OpId::ZERO, foreign: Vec::new() };
         ledger.load()?;
         Ok(ledger)
     }
@@ -118,6 +120,7 @@ impl Ledger {
     fn load(&mut self) -> Result<()> {
         let mut reader = BufReader::with_capacity(64 * RECORD, &self.file);
         let (mut records, mut newest, mut position) = (0, HashMap::new(), OpId::ZERO);
+        let mut foreign = Vec::new();
         let mut bytes = [0; RECORD];
         loop {
             match reader.read_exact(&mut bytes) {
@@ -128,21 +131,22 @@ impl Ledger {
             let Some(record) = Record::from_bytes(&bytes) else { break };
             records += 1;
             position = position.max(record.last);
+            foreign.extend((record.kind == Kind::Foreign).then(|| record.clone()));
             newest.insert(record.branch, record);
         }
-        (self.records, self.newest, self.position) = (records, newest, position);
+        (self.records, self.newest, self.position, self.foreign) = (records, newest, position, foreign);
         let cut = self.file.set_len(records * RECORD as u64);
         cut.map_err(|error| failed("cutting the ledger", error))
-    }
-
-    /// How many records there are.
-    pub(crate) const fn len(&self) -> u64 {
-        self.records
     }
 
     /// All operations up to here are in the repository.
     pub(crate) const fn position(&self) -> OpId {
         self.position
+    }
+
+    /// Returns the changes of other people that are in the tree.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &str> {
+        self.foreign.iter().map(|record| record.hash.as_str())
     }
 
     /// Returns the newest record of a branch.
@@ -156,6 +160,7 @@ impl Ledger {
         written.map_err(|error| failed("writing to the ledger", error))?;
         self.records += 1;
         self.position = self.position.max(record.last);
+        self.foreign.extend((record.kind == Kind::Foreign).then(|| record.clone()));
         self.newest.insert(record.branch, record);
         Ok(())
     }
@@ -198,12 +203,17 @@ impl Ledger {
         }
         let mut found = None;
         self.each_from(low, |record| {
-            let ends_later = record.first > op;
-            if record.kind != Kind::None && record.first <= op {
+            let is_beyond = record.first > op;
+            if record.kind == Kind::Own && !is_beyond {
                 found = Some(record);
             }
-            found.is_none() && !ends_later
+            found.is_none() && !is_beyond
         })?;
+        if found.is_none() {
+            // Operations that brought somebody else's changes into the tree, or the last of several changes.
+            let of = |record: &&Record| record.first <= op && op <= record.last;
+            found = self.foreign.iter().rev().find(of).cloned();
+        }
         Ok(found)
     }
 
@@ -243,7 +253,7 @@ mod tests {
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(4 * RECORD as u64 - 1).unwrap();
         let mut ledger = Ledger::open(&path).unwrap();
-        assert_eq!((ledger.len(), ledger.position()), (3, OpId::new(10)));
+        assert_eq!((ledger.records, ledger.position()), (3, OpId::new(10)));
         ledger.append(records[3].clone()).unwrap();
         for (op, hash) in [(1, "AAB"), (3, "AAB"), (5, ""), (9, ""), (10, "AAC"), (12, "B"), (15, "")] {
             let found = ledger.find(OpId::new(op)).unwrap().map_or_else(String::new, |record| record.hash);
@@ -265,6 +275,6 @@ mod tests {
         bytes[RECORD + 70] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let ledger = Ledger::open(&path).unwrap();
-        assert_eq!((ledger.len(), ledger.position()), (1, OpId::new(1)));
+        assert_eq!((ledger.records, ledger.position()), (1, OpId::new(1)));
     }
 }

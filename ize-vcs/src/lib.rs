@@ -5,6 +5,7 @@ mod channels;
 mod compare;
 mod disk;
 mod error;
+mod export;
 mod follower;
 mod held;
 mod incoming;
@@ -16,12 +17,14 @@ mod nowhere;
 mod options;
 mod output;
 mod piece;
+mod rebuild;
 mod record;
 mod repository;
 mod stamp;
 mod storage;
 mod verify;
 
+pub use export::export;
 pub use options::{Author, PijulOptions};
 pub use storage::PijulStorage;
 

@@ -89,11 +89,6 @@ impl Repository {
         if saved.is_empty() { Ok(()) } else { disk::sync_dir(&self.layout.changes()) }
     }
 
-    /// Tells whether a change's file is there.
-    pub(crate) fn has_file(&self, hash: &Hash) -> bool {
-        self.changes.has_contents(*hash, None)
-    }
-
     /// Returns where a change's file lies.
     pub(crate) fn file_of(&self, hash: &Hash) -> std::path::PathBuf {
         self.changes.filename(hash)

@@ -21,7 +21,7 @@ use crate::layout::{Layout, Lock};
 use crate::ledger::Ledger;
 use crate::options::PijulOptions;
 use crate::repository::Repository;
-use crate::{FORMAT_VERSION, disk, integrity};
+use crate::{FORMAT_VERSION, disk, integrity, rebuild};
 
 /// A storage whose history is a Pijul repository, with an index beside it that answers what Pijul cannot answer fast, and
 /// holds what Pijul cannot hold.
@@ -171,6 +171,15 @@ impl PijulStorage {
             integrity::note(&self.layout)?;
         }
         Ok(())
+    }
+
+    /// Tells whether a check of the repository finds nothing.
+    fn is_whole(&self, writing: &mut Writing) -> bool {
+        let is_pending = writing.pending.is_some();
+        let mut is_whole = true;
+        let mut note = |finding: Finding| is_whole &= finding.severity == Severity::Note;
+        let checked = self.ask_follower(writing, |follower| follower.verify(is_pending, &mut note));
+        matches!(checked, Some(Ok(()))) && is_whole
     }
 
     /// Answers about the repository where it is not open.
@@ -324,7 +333,20 @@ impl FileSystemStorage for PijulStorage {
     }
 
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.index.repair(report)
+        self.index.repair(report)?;
+        let mut writing = self.writing.lock();
+        if matches!(writing.state, State::Suspended) {
+            return Err(StorageError::Suspended);
+        }
+        if self.is_whole(&mut writing) {
+            return Ok(());
+        }
+        writing.state = State::Suspended;
+        let (repository, records) = rebuild::put_aside(&self.layout, &mut self.ledger.write())?;
+        (writing.channels, writing.pending) = (Channels::new(), None);
+        writing.channels.save(&self.layout)?;
+        writing.state = State::Open(repository);
+        self.ask_follower(&mut writing, |follower| follower.restore(records, report)).unwrap_or(Ok(()))
     }
 
     fn native_id(&self, op: OpId) -> Result<Option<String>> {

@@ -1,7 +1,7 @@
 //! Whether the repository holds what history says, and can give it back without us.
 
 use ize_core::model::{BranchId, View};
-use ize_core::storage::{FileSystemStorage, Finding, Result, Severity};
+use ize_core::storage::{Finding, Result, Severity};
 use libpijul::MutTxnTExt;
 use libpijul::change::Change;
 use libpijul::pristine::Hash;
@@ -19,6 +19,11 @@ use crate::repository::{self, Channel, ChannelState, Repository, Txn};
 const NAMED_MAX: usize = 20;
 /// How many entries of one change are looked at one by one when it is reproduced; more means the whole tree.
 const ENTRIES_MAX: usize = 16;
+
+/// A change file begins with so many bytes of lengths and offsets, each of eight bytes.
+const OFFSETS_BYTES: usize = 56;
+/// Longer parts than this no change has, in bytes.
+const LENGTH_MAX: u64 = 1 << 32;
 
 type Report<'a> = &'a mut dyn FnMut(Finding);
 
@@ -160,12 +165,15 @@ fn is_at(log: &[(Hash, ChannelState)], record: &Record) -> bool {
 }
 
 /// Reads a change's file as a whole, with its hashes.
-fn check_file(repository: &Repository, hash: &Hash) -> std::result::Result<(), String> {
-    let path = repository.file_of(hash);
-    let path = path.to_str().ok_or("its path is not UTF-8")?;
-    let read = std::panic::catch_unwind(|| Change::deserialize(path, Some(hash)));
-    match read {
-        Ok(Ok(_)) => Ok(()),
+pub(crate) fn check_file(repository: &Repository, hash: &Hash) -> std::result::Result<(), String> {
+    let bytes = std::fs::read(repository.file_of(hash)).map_err(|error| error.to_string())?;
+    // The library takes the lengths at the beginning at their word.
+    let lengths = bytes.get(..OFFSETS_BYTES).ok_or("it is too short")?.as_chunks::<8>().0;
+    if lengths.iter().any(|length| u64::from_le_bytes(*length) > LENGTH_MAX) {
+        return Err("its lengths make no sense".to_owned());
+    }
+    match std::panic::catch_unwind(|| Change::check_from_buffer(&bytes, hash)) {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("it cannot be read".to_owned()),
     }

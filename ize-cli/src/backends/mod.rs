@@ -6,6 +6,7 @@ mod pijul;
 use std::path::Path;
 use std::sync::Arc;
 
+use ize_core::model::{OpId, View};
 use ize_core::project::{Backend, BackendOptions, Backends, ProjectInfo};
 use ize_core::storage::{FileSystemStorage, Finding, StorageError};
 use ize_store::{Engine, Store, StoreOptions};
@@ -34,6 +35,24 @@ impl Backend for StoreBackend {
     fn open(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
         Ok(Arc::new(Store::open(dir, &store_options(options.engine.as_deref(), options.compress)?)?))
     }
+}
+
+/// Makes a Pijul repository of what a view sees, and returns how many changes it has.
+///
+/// # Errors
+/// If it could not be made; if this program was built without Pijul.
+#[cfg_attr(not(feature = "pijul"), expect(unused_variables, reason = "there is nothing to do it with"))]
+pub(crate) fn export_to_pijul(
+    source: &dyn FileSystemStorage,
+    view: View,
+    folder: &Path,
+    author: &str,
+    progress: &mut dyn FnMut(OpId),
+) -> Result<u64, StorageError> {
+    #[cfg(feature = "pijul")]
+    return ize_vcs::export(source, view, folder, &pijul::options(author), progress);
+    #[cfg(not(feature = "pijul"))]
+    Err(StorageError::Unsupported("export to Pijul, as ize was built without it"))
 }
 
 fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions, StorageError> {

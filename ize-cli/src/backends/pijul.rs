@@ -57,9 +57,14 @@ fn above(dir: &Path) -> Result<&Path, StorageError> {
     dir.parent().ok_or_else(|| StorageError::Invalid(format!("{} is in no project's folder", dir.display())))
 }
 
-fn pijul_options(options: &BackendOptions) -> PijulOptions {
-    let (name, email) = author(options.author.as_deref().unwrap_or("Ize"));
-    PijulOptions::default().author(name, email).change_per_op(options.change_per_op)
+fn pijul_options(given: &BackendOptions) -> PijulOptions {
+    options(given.author.as_deref().unwrap_or("Ize")).change_per_op(given.change_per_op)
+}
+
+/// Returns the options for an author as settings have it.
+pub(super) fn options(text: &str) -> PijulOptions {
+    let (name, email) = author(text);
+    PijulOptions::default().author(name, email)
 }
 
 /// Takes `Ada <ada@example.org>` apart.

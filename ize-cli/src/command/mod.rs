@@ -2,6 +2,7 @@
 
 mod cat;
 mod delete;
+mod export;
 mod history;
 mod init;
 mod list;
@@ -36,6 +37,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Cat(arguments) => cat::run(context, arguments),
         Command::Restore(arguments) => restore::run(context, arguments),
         Command::Verify(arguments) => verify::run(context, arguments),
+        Command::Export(arguments) => export::run(context, arguments),
         Command::Delete(arguments) => delete::run(context, arguments),
     }?;
     Ok(0)

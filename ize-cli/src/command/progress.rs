@@ -35,6 +35,12 @@ impl Bar {
         })
     }
 
+    /// Shows how far something is.
+    pub(super) fn say(&self, how_far: impl std::fmt::Display) {
+        self.bar.set_message(how_far.to_string());
+        self.bar.tick();
+    }
+
     /// Removes it from the terminal.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

@@ -89,8 +89,11 @@ fn copy(reader: &Reader, view: View, path: &RelPath, dest: &Path) -> Result<Copy
     report.map_err(|error| ProjectError::from(error).into())
 }
 
-/// `--to` is for copies outside; a copy inside would be recorded as new files.
-fn refuse_inside(target: &Target, dest: &Path) -> Result<()> {
+/// A copy belongs outside; inside it would be recorded as new files.
+///
+/// # Errors
+/// If the place is inside the project.
+pub(super) fn refuse_inside(target: &Target, dest: &Path) -> Result<()> {
     let roots = target.mount_point()?.into_iter().chain([target.info.working(), target.info.paths.dir.clone()]);
     let existing = dest.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
     match roots.into_iter().find(|root| existing.as_ref().is_some_and(|dest| dest.starts_with(root))) {

@@ -6,7 +6,6 @@ mod staged;
 mod tree;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use ize_core::model::{Entry, View};
 use ize_core::storage::{FileSystemStorage, Result, StorageError};
@@ -40,22 +39,22 @@ pub(crate) struct Header {
 /// If the index cannot be read or the repository cannot be written. The transaction is then to be dropped.
 pub(crate) fn record(
     repository: &Repository,
-    index: &Arc<dyn FileSystemStorage>,
+    index: &dyn FileSystemStorage,
     (txn, channel): (&Txn, &Channel),
     (before, after): (View, View),
     entries: &BTreeSet<Entry>,
     header: impl FnOnce() -> Result<Header>,
 ) -> Result<Option<Hash>> {
-    let steps = plan::plan(&**index, (before, after), entries)?;
+    let steps = plan::plan(index, (before, after), entries)?;
     if steps.is_empty() {
         return Ok(None);
     }
-    let placed = Tree::new(&**index, txn, (before, after)).place(&steps)?;
-    let staged = Staged::new(Arc::clone(index), after, placed.staged.clone());
+    let placed = Tree::new(index, txn, (before, after)).place(&steps)?;
+    let staged = Staged::new(index, after, placed.staged.clone());
     let mut recorded = build(repository, (txn, channel), &staged, &placed)?;
     let mut additions = Additions::new(txn, &recorded)?;
     for added in &placed.added {
-        additions.add(&**index, after, &mut recorded, added)?;
+        additions.add(index, after, &mut recorded, added)?;
     }
     let hash = if recorded.actions.is_empty() {
         None
@@ -70,7 +69,7 @@ pub(crate) fn record(
 fn build(
     repository: &Repository,
     (txn, channel): (&Txn, &Channel),
-    staged: &Staged,
+    staged: &Staged<'_>,
     placed: &Placed,
 ) -> Result<Recorded> {
     let mut builder = Builder::new();

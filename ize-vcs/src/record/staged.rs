@@ -17,10 +17,10 @@ use crate::held::{Held, read_all};
 
 /// Paths and what is there in a view of the index. Everything else is missing.
 #[derive(Clone)]
-pub(crate) struct Staged(Arc<Inner>);
+pub(crate) struct Staged<'a>(Arc<Inner<'a>>);
 
-struct Inner {
-    index: Arc<dyn FileSystemStorage>,
+struct Inner<'a> {
+    index: &'a dyn FileSystemStorage,
     view: View,
     files: HashMap<String, Held>,
 }
@@ -36,9 +36,9 @@ pub(crate) enum StagedError {
     Index(#[from] StorageError),
 }
 
-impl Staged {
+impl<'a> Staged<'a> {
     /// Holds these paths.
-    pub(crate) fn new(index: Arc<dyn FileSystemStorage>, view: View, files: HashMap<String, Held>) -> Self {
+    pub(crate) fn new(index: &'a dyn FileSystemStorage, view: View, files: HashMap<String, Held>) -> Self {
         Self(Arc::new(Inner { index, view, files }))
     }
 
@@ -47,7 +47,7 @@ impl Staged {
     }
 }
 
-impl WorkingCopyRead for Staged {
+impl WorkingCopyRead for Staged<'_> {
     type Error = StagedError;
 
     fn file_metadata(&self, path: &str) -> Result<InodeMetadata, StagedError> {
@@ -56,7 +56,7 @@ impl WorkingCopyRead for Staged {
 
     fn read_file(&self, path: &str, buffer: &mut Vec<u8>) -> Result<(), StagedError> {
         let held = self.find(path)?;
-        Ok(read_all(&*self.0.index, self.0.view, held.file, held.size, buffer)?)
+        Ok(read_all(self.0.index, self.0.view, held.file, held.size, buffer)?)
     }
 
     /// Is not known: what is asked about may always have changed.
