@@ -451,8 +451,8 @@ Examples:
   ize pijul book -- diff                        nothing: every save is a change already
   ize pijul book -- pull me@example.org:book    and then the files have it, recorded
 
-Runs pijul in the folder of the live files. Everything is recorded first, and until the command ends changes wait in the
-journal; then what it did comes into history. Mounted or not. Exits as pijul does.
+Runs pijul in the folder of the live files, mounted or not. Everything is recorded first; while the
+command runs, changes wait in the journal; then what it did comes into history. Exits as pijul does.
 
 Pijul's own command is a program of its own: cargo install pijul --version 1.0.0-beta.26 (needs libsodium-dev).")]
 pub(crate) struct Pijul {

@@ -289,7 +289,7 @@ fn a_store_is_exported_to_a_repository_with_its_working_copy() {
     assert!(said.starts_with("exported ") && said.ends_with("changes to ~/exported\n"), "{said}");
     assert_eq!(names(&dest), [".pijul", "part", "run.sh"]);
     assert_eq!(fs::read_to_string(dest.join("part/a.txt")).unwrap(), "two\n");
-    assert_eq!(fs::metadata(dest.join("run.sh")).unwrap().permissions().mode() & 0o111, 0o111);
+    assert_eq!(fs::metadata(dest.join("run.sh")).unwrap().permissions().mode() & 0o100, 0o100);
     assert_eq!(names(&notes), ["part", "run.sh"]);
     home.ok(["unmount", "notes"]);
     let again = home.run(["export", "notes", "--to", "pijul", dest.to_str().unwrap()]);
