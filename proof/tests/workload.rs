@@ -1,6 +1,8 @@
 //! Random calls: two plain folders agree (so the tool is right), a change behind its back is noticed, and a mounted
 //! project answers and looks like a plain folder, while history gives back what the tree was.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
