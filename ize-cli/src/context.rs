@@ -10,7 +10,7 @@ use ize_core::project::{
 
 use crate::environment::Environment;
 use crate::failure::{Failure, Kind, Result};
-use crate::mounts;
+use crate::mounts::{self, MountEntry};
 
 /// The world a command runs in.
 #[derive(Debug)]
@@ -104,8 +104,8 @@ impl Context {
     fn project_at(&self, place: &Path) -> Result<Option<ProjectInfo>> {
         let projects = self.central.projects()?.projects;
         let mount = mounts::containing(place).ok().flatten();
-        if let Some(name) = mount.as_ref().and_then(|mount| mount.project()) {
-            return Ok(projects.into_iter().find(|info| info.name() == name));
+        if let Some(mount) = mount.filter(MountEntry::is_ours) {
+            return Ok(projects.into_iter().find(|info| is_mount_of(&mount, info)));
         }
         Ok(projects.into_iter().find(|info| place.starts_with(info.working())))
     }
@@ -199,7 +199,13 @@ pub(crate) fn mount_point(info: &ProjectInfo) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let mounts = mounts::all().map_err(|error| Failure::io("cannot read the mount table", &error))?;
-    Ok(mounts.into_iter().rev().find(|mount| mount.project() == Some(info.name())).map(|mount| mount.mount_point))
+    Ok(mounts.into_iter().rev().find(|mount| is_mount_of(mount, info)).map(|mount| mount.mount_point))
+}
+
+/// Tells whether a mount shows this project. The name alone does not tell: a project in another central folder, perhaps
+/// another user's, may have the same one. The daemon notes where it mounts.
+fn is_mount_of(mount: &MountEntry, info: &ProjectInfo) -> bool {
+    mount.project() == Some(info.name()) && info.toml.mount_point.as_ref() == Some(&mount.mount_point)
 }
 
 /// Returns what follows `root` in a path. Symlinks above the root are followed, those inside it are not: they are part of

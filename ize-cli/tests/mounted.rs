@@ -7,11 +7,12 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Home, can_mount, mounts_below, wait_for};
 
-fn mounted(name: &str) -> (Home, std::path::PathBuf) {
+fn mounted(name: &str) -> (Home, PathBuf) {
     let home = Home::new();
     let place = home.path(name);
     home.ok(["mount", name, place.to_str().unwrap(), "--create"]);
@@ -237,6 +238,28 @@ fn a_busy_unmount_names_who_holds_the_mount_and_loses_nothing() {
     drop(open);
     home.ok(["unmount", "p"]);
     assert_eq!(home.ok(["cat", "p", "a"]), "before after");
+}
+
+#[test]
+fn projects_of_one_name_in_two_central_folders_are_not_confused() {
+    if !can_mount("projects_of_one_name_in_two_central_folders_are_not_confused") {
+        return;
+    }
+    let (ours, our_place) = mounted("same");
+    let (theirs, their_place) = mounted("same");
+    let place_of = |home: &Home| PathBuf::from(home.json(["list", "--json"])[0]["mountpoint"].as_str().unwrap());
+    assert_eq!((place_of(&ours), place_of(&theirs)), (our_place.clone(), their_place.clone()));
+    let lost = ours.run_in(&their_place, ["history", "."]);
+    assert_eq!(lost.code, 3, "a mount of another central folder is no project of ours: {}", lost.stdout);
+    let open = fs::File::create(our_place.join("a")).unwrap();
+    let busy = ours.run(["unmount", "same"]);
+    assert_eq!(busy.code, 4, "{}", busy.stderr);
+    assert!(busy.stderr.contains(&our_place.display().to_string()), "{}", busy.stderr);
+    assert!(busy.stderr.contains(&std::process::id().to_string()), "{}", busy.stderr);
+    drop(open);
+    ours.ok(["unmount", "same"]);
+    assert!(ours.json(["list", "--json"])[0]["mountpoint"].is_null());
+    theirs.ok(["unmount", "same"]);
 }
 
 #[test]

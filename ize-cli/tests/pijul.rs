@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -96,6 +97,31 @@ fn a_session_with_hashes_works() {
     home.ok(["verify", "book"]);
     assert_eq!(home.ok(["cat", "book", "one.txt", "--at", first]), "first\n");
     assert!(home.ok(["list"]).contains("pijul"));
+}
+
+#[test]
+fn in_immediate_mode_each_operation_is_a_change_when_the_call_returns() {
+    let test = "in_immediate_mode_each_operation_is_a_change_when_the_call_returns";
+    let Some((home, book)) = mounted(test) else { return };
+    home.ok(["unmount", "book"]);
+    home.ok(["mount", "book", "--durability", "immediate"]);
+    let folder = working(&home).join(".pijul/changes");
+    let changes = || -> usize {
+        let folders = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.is_dir()).map(|path| fs::read_dir(path).unwrap().count()).sum()
+    };
+    let before = changes();
+    let mut file = fs::File::create(book.join("a")).unwrap();
+    assert_eq!(changes(), before + 1, "the creation");
+    for round in 2..5 {
+        file.write_all(format!("line {round}\n").as_bytes()).unwrap();
+        assert_eq!(changes(), before + round, "a write to an open file");
+    }
+    fs::rename(book.join("a"), book.join("b")).unwrap();
+    assert_eq!(changes(), before + 5, "the renaming");
+    drop(file);
+    home.ok(["unmount", "book"]);
+    home.ok(["verify", "book"]);
 }
 
 #[test]

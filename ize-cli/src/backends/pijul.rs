@@ -31,6 +31,11 @@ impl Backend for PijulBackend {
         Some(DOT_PIJUL)
     }
 
+    /// Where each operation is a change, it is one when the call returns.
+    fn commits_first(&self, options: &BackendOptions) -> bool {
+        options.change_per_op
+    }
+
     fn create(&self, dir: &Path, options: &BackendOptions) -> Result<Arc<dyn FileSystemStorage>, StorageError> {
         let project = above(dir)?;
         let index = project.join(INDEX);

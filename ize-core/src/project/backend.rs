@@ -44,6 +44,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Tells whether an operation is acknowledged only once the backend has committed it, unmerged
+    /// ([`crate::record::RecorderOptions::commits_first`]).
+    fn commits_first(&self, _options: &BackendOptions) -> bool {
+        false
+    }
+
     /// Makes an empty store in `dir`, an existing empty folder.
     ///
     /// # Errors

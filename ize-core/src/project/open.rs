@@ -35,8 +35,13 @@ impl OpenHistory {
         let backend = backends.get(&info.toml.backend)?;
         let lock = ProjectLock::acquire(&info.paths, options.lock_wait)?;
         let dir = info.paths.store(backend.folder());
-        let storage = backend.open(&dir, &options.backend(info.toml.engine.as_deref()))?;
-        let recorder: RecorderOptions = options.recorder();
+        let backend_options = options.backend(info.toml.engine.as_deref());
+        let storage = backend.open(&dir, &backend_options)?;
+        let mut recorder: RecorderOptions = options.recorder();
+        if backend.commits_first(&backend_options) {
+            recorder.commits_first = true;
+            recorder.processor.enable_compression = false;
+        }
         let recorder = Recorder::open(storage, &info.paths.journal(), info.toml.branch, recorder)?;
         Ok(Self { recorder: Arc::new(recorder), lock })
     }

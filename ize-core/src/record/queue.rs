@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::poison::Poison;
+use super::syncer::Then;
 use super::{OP_TARGET, ProcessorConfig, QueueStats, RecordError};
 use crate::journal::{Budget, Position, ReadBack, Record, Seq};
 use crate::model::{Landmark, OpCode, OpId};
@@ -79,7 +80,7 @@ struct Spill {
     reading: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     ops: VecDeque<Queued>,
     spill: Option<Spill>,
@@ -102,6 +103,8 @@ struct State {
     idle_at: Option<Instant>,
     /// Somebody waits for a commit.
     urgent: usize,
+    /// Who is called back once an operation is committed.
+    callbacks: Vec<(OpId, Then)>,
     storage_full: bool,
     closing: bool,
     stopped: bool,
@@ -133,7 +136,6 @@ impl Drop for Urge<'_> {
 }
 
 /// The operations that are recorded but not committed yet.
-#[derive(Debug)]
 pub struct OpCodeQueue {
     limits: QueueLimits,
     config: ProcessorConfig,
@@ -144,6 +146,17 @@ pub struct OpCodeQueue {
     /// There may be room, or a commit was made.
     progress: Condvar,
     poison: Poison,
+}
+
+impl std::fmt::Debug for OpCodeQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (pending_ops, pending_bytes) = self.pending();
+        f.debug_struct("OpCodeQueue")
+            .field("limits", &self.limits)
+            .field("pending_ops", &pending_ops)
+            .field("pending_bytes", &pending_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl OpCodeQueue {
@@ -315,8 +328,11 @@ impl OpCodeQueue {
         state.storage_full = false;
         state.stats.settle(taken.ops as u64, taken.bytes, busy);
         let is_spilled = state.spill.is_some();
+        let committed = state.committed;
+        let done: Vec<_> = state.callbacks.extract_if(.., |(op, _)| *op <= committed).collect();
         drop(state);
         self.progress.notify_all();
+        done.into_iter().for_each(|(_, then)| then(Ok(())));
         if is_spilled {
             self.work.notify_all();
         }
@@ -338,9 +354,14 @@ impl OpCodeQueue {
 
     /// Ends the work: what is queued is not going to be committed by this process.
     pub(super) fn stop(&self) {
-        self.state.lock().stopped = true;
+        let waiting = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            std::mem::take(&mut state.callbacks)
+        };
         self.work.notify_all();
         self.progress.notify_all();
+        waiting.into_iter().for_each(|(_, then)| then(Err(self.poison.error())));
     }
 
     /// Lets the worker finish when all is committed.
@@ -390,6 +411,20 @@ impl OpCodeQueue {
             self.wait_for_progress(&mut state);
         }
         Ok(())
+    }
+
+    /// Calls back once `op` is committed: at once if it is, else without delay from the thread that commits; with an error
+    /// if it is not going to be.
+    pub(super) fn on_committed(&self, op: OpId, then: Then) {
+        let mut state = self.state.lock();
+        if state.committed < op && !state.stopped {
+            state.callbacks.push((op, then));
+            self.work.notify_one();
+            return;
+        }
+        let outcome = if state.committed < op { Err(self.poison.error()) } else { Ok(()) };
+        drop(state);
+        then(outcome);
     }
 
     /// Returns how much is recorded but not committed: operations and bytes of data.
@@ -451,7 +486,7 @@ impl State {
     /// Returns when the next batch is to be taken; `None` if there is nothing to take.
     fn batch_due(&self, config: &ProcessorConfig) -> Option<Instant> {
         let since = self.waiting_since.filter(|_| !self.ops.is_empty() || !self.marks.is_empty())?;
-        let hurry = self.urgent > 0 || self.closing || self.has_full_batch(config);
+        let hurry = self.urgent > 0 || !self.callbacks.is_empty() || self.closing || self.has_full_batch(config);
         Some(if hurry { since } else { since + config.poll_interval })
     }
 

@@ -12,7 +12,7 @@ use super::error::chain;
 use super::poison::Poison;
 use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
-use super::syncer::{self, Syncer};
+use super::syncer::{self, Syncer, Then};
 use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
 use super::{
     DurabilityMode, OP_TARGET, OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats,
@@ -28,6 +28,9 @@ use crate::storage::FileSystemStorage;
 pub struct RecorderOptions {
     /// What a returned operation survives.
     pub durability: DurabilityMode,
+    /// Whether an operation is acknowledged only once storage holds it, in any mode: for backends whose commits are what
+    /// their users wait for.
+    pub commits_first: bool,
     /// How operations are committed.
     pub processor: ProcessorConfig,
     /// How the journal is laid out.
@@ -45,6 +48,7 @@ impl Default for RecorderOptions {
     fn default() -> Self {
         Self {
             durability: DurabilityMode::default(),
+            commits_first: false,
             processor: ProcessorConfig::default(),
             journal: JournalOptions::default(),
             queue: QueueLimits::default(),
@@ -83,6 +87,7 @@ pub struct Recorder {
     storage: Arc<dyn FileSystemStorage>,
     branch: BranchId,
     durability: DurabilityMode,
+    commits_first: bool,
     next_file: AtomicU64,
     data_bytes_max: u64,
     recovery: RecoveryReport,
@@ -189,6 +194,7 @@ impl Recorder {
             storage,
             branch,
             durability: options.durability,
+            commits_first: options.commits_first,
             next_file: AtomicU64::new(resume.file.next().get()),
             data_bytes_max,
             recovery,
@@ -238,7 +244,7 @@ impl Recorder {
     /// [`RecordError::Poisoned`], now and ever after, if it could not be recorded; [`RecordError::Closed`].
     pub fn record(&self, reservation: Reservation<'_>, draft: OpDraft) -> Result<OpId> {
         let id = self.append(reservation, draft)?;
-        if self.durability == DurabilityMode::Immediate {
+        if self.commits_first || self.durability == DurabilityMode::Immediate {
             self.wait_settled()?;
         }
         Ok(id)
@@ -280,15 +286,26 @@ impl Recorder {
     }
 
     /// Calls back once every operation that was recorded so far is as durable as the [`DurabilityMode`] promises of one
-    /// that is acknowledged: in immediate mode after a sync, on the sync thread; in the others at once.
+    /// that is acknowledged: in immediate mode after a sync, on the sync thread; in the others at once. Where storage
+    /// comes first ([`RecorderOptions::commits_first`]), after it was committed.
     ///
     /// The callback must be quick, and wait neither for a lock that is held while recording nor for another sync. It gets
     /// the errors of [`Recorder::sync`].
     pub fn settle(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
         match self.durability {
+            _ if self.commits_first => self.settle_committed(Box::new(then)),
             DurabilityMode::Immediate => self.shared.on_durable(Box::new(then)),
             DurabilityMode::GroupCommit { .. } | DurabilityMode::Relaxed => then(Ok(())),
         }
+    }
+
+    fn settle_committed(&self, then: Then) {
+        let (shared, durability) = (Arc::clone(&self.shared), self.durability);
+        let committed = move |outcome: Result<()>| match (outcome, durability) {
+            (Ok(()), DurabilityMode::Immediate) => shared.on_durable(then),
+            (outcome, _) => then(outcome),
+        };
+        self.shared.queue.on_committed(self.recorded(), Box::new(committed));
     }
 
     /// Waits for what [`Recorder::settle`] calls back for.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::journal::tests::disk::{Fault, MemoryMedium};
+use crate::storage::StorageError;
 
 fn open_on(medium: &MemoryMedium, storage: &Arc<MemoryStorage>, durability: DurabilityMode) -> Recorder {
     let options = RecorderOptions { durability, ..options() };
@@ -99,6 +100,30 @@ fn an_operation_settles_after_a_sync_in_immediate_mode_and_at_once_in_the_others
         let syncs = medium.syncs();
         called_back(|then| recorder.on_durable(then)).try_recv().unwrap().unwrap();
         assert_eq!(medium.syncs(), syncs, "nothing was left to sync");
+    }
+}
+
+#[test]
+fn where_storage_comes_first_an_operation_settles_after_its_commit() {
+    for durability in [DurabilityMode::Relaxed, DurabilityMode::Immediate] {
+        let (medium, storage) = (MemoryMedium::new(), Arc::new(gate::GatedStorage::default()));
+        // Nothing is committed before long, unless somebody waits for it.
+        let processor = ProcessorConfig { poll_interval: Duration::from_secs(3600), ..ProcessorConfig::default() };
+        let options = RecorderOptions { durability, commits_first: true, processor, ..options() };
+        let medium: Arc<dyn crate::journal::Medium> = Arc::new(medium);
+        let recorder = Recorder::open_on(storage.clone(), medium, BranchId::MAIN, options).unwrap();
+        storage.shut_gate();
+        let file = recorder.allocate_file();
+        recorder.append(recorder.reserve(0).unwrap(), create(file, "file")).unwrap();
+        let settled = called_back(|then| recorder.settle(then));
+        assert!(settled.recv_timeout(Duration::from_millis(20)).is_err(), "{durability:?}");
+        storage.open_gate();
+        settled.recv_timeout(SOON).unwrap().unwrap();
+        assert_eq!(storage.head().unwrap().op, recorder.recorded());
+        called_back(|then| recorder.settle(then)).recv_timeout(SOON).unwrap().unwrap();
+        assert_eq!(record(&recorder, write(file, b"more")), recorder.committed());
+        storage.fail(1, || StorageError::Corrupt("for good".to_owned()));
+        assert!(matches!(try_record(&recorder, write(file, b"lost")), Err(RecordError::Poisoned(_))));
     }
 }
 
