@@ -6,7 +6,7 @@ use crate::model::{Entry, FileId, Name, Timestamp, View, XattrName};
 use crate::storage::{OpQuery, RefName};
 
 /// The version of the protocol: raised with every change of a message or of anything inside of one.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// How much content is read at a time, in bytes.
 pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
