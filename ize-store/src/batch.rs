@@ -1,5 +1,6 @@
 //! The payload of batch and ref records: operations with references to chunks in place of their data.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,12 +8,22 @@ use ize_core::model::{Actor, BranchId, ContentHash, Landmark, OpCode, OpData, Op
 use ize_core::storage::{RefName, RefTarget, Result, StorageError};
 use serde::{Deserialize, Serialize};
 
-use crate::pack::{Place, Record};
+use crate::pack::{Kind, Place, Record};
+use crate::varint;
 
-/// Bytes before each operation: length and crc32c.
-const OP_HEADER_BYTES: usize = 8;
-/// Bytes of a record before its payload, and of the count before the first operation.
-const FIRST_OP_AT: u32 = 16 + 4;
+/// The most operations in a group: reading one of them decompresses all.
+pub(crate) const GROUP_OPS_MAX: usize = 32;
+/// A group is finished once its operations take so many bytes.
+const GROUP_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a record before its payload, and of what comes before the first group: the numbers of operations and groups.
+const FIRST_GROUP_AT: u32 = 16 + 8;
+/// The same in a batch of version 1, before the first operation: their number.
+const FIRST_PLAIN_AT: u32 = 16 + 4;
+/// Set in the first word of a compressed group, and in that of no operation of version 1, which is its length.
+const IS_COMPRESSED: u32 = 1 << 31;
+/// What group headers hold: a mark, the crc of the rest, and the length of the operations.
+const GROUP_HEADER_BYTES: usize = 12;
+const ZSTD_LEVEL: i32 = 3;
 
 /// An operation's data, as a record holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,13 +83,31 @@ type Fields =
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     payload: Vec<u8>,
-    /// Of each operation where it begins within the record, and its length.
-    ops: Vec<(u32, u32)>,
+    /// The operations of the group at hand.
+    plain: Vec<u8>,
+    branch: Option<BranchId>,
+    count: usize,
+    /// How many operations are in finished groups.
+    finished: usize,
+    /// Of each group where it begins within the record, its length, and its operations.
+    groups: Vec<(u32, u32, Range<usize>)>,
+}
+
+/// Some operations of a batch, all of one branch.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) place: Place,
+    /// Which operations of the batch.
+    pub(crate) ops: Range<usize>,
 }
 
 impl Encoder {
     /// Adds an operation.
     pub(crate) fn op(&mut self, op: &OpCode, data: &StoredData) -> Result<()> {
+        let is_full = self.count >= GROUP_OPS_MAX || self.plain.len() >= GROUP_BYTES_MAX;
+        if is_full || self.branch.is_some_and(|branch| branch != op.branch) {
+            self.finish_group()?;
+        }
         let fields = (
             op.id,
             op.last_id,
@@ -91,80 +120,197 @@ impl Encoder {
             op.landmark,
             op.parent,
         );
-        let start = self.payload.len();
-        self.payload.extend_from_slice(&[0; OP_HEADER_BYTES]);
-        self.payload = postcard::to_extend(&fields, std::mem::take(&mut self.payload)).map_err(encode_failed)?;
-        let body = &self.payload[start + OP_HEADER_BYTES..];
-        let (len, crc) = (narrow(body.len())?, crc32c::crc32c(body));
-        self.payload[start..start + 4].copy_from_slice(&len.to_be_bytes());
-        self.payload[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
-        self.ops.push((FIRST_OP_AT + narrow(start)?, narrow(self.payload.len() - start)?));
+        let start = self.plain.len();
+        self.plain.extend_from_slice(&[0; 4]);
+        self.plain = postcard::to_extend(&fields, std::mem::take(&mut self.plain)).map_err(encode_failed)?;
+        let len = narrow(self.plain.len() - start - 4)?;
+        self.plain[start..start + 4].copy_from_slice(&len.to_be_bytes());
+        self.branch = Some(op.branch);
+        self.count += 1;
         Ok(())
     }
 
-    /// Returns the parts of the payload: count, operations, tail.
-    pub(crate) fn finish(&self, tail: &Tail) -> Result<([u8; 4], &[u8], Vec<u8>)> {
-        let tail = postcard::to_allocvec(tail).map_err(encode_failed)?;
-        Ok((narrow(self.ops.len())?.to_be_bytes(), &self.payload, tail))
+    fn finish_group(&mut self) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let start = self.payload.len();
+        let packed = zstd::bulk::compress(&self.plain, ZSTD_LEVEL);
+        let packed = packed.map_err(|error| StorageError::backend("compressing a batch", error))?;
+        self.payload.extend_from_slice(&(IS_COMPRESSED | narrow(packed.len() + 4)?).to_be_bytes());
+        self.payload.extend_from_slice(&[0; 4]);
+        self.payload.extend_from_slice(&narrow(self.plain.len())?.to_be_bytes());
+        self.payload.extend_from_slice(&packed);
+        let crc = crc32c::crc32c(&self.payload[start + 8..]);
+        self.payload[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
+        let len = narrow(self.payload.len() - start)?;
+        let ops = self.finished..self.finished + self.count;
+        self.finished = ops.end;
+        self.groups.push((FIRST_GROUP_AT + narrow(start)?, len, ops));
+        self.plain.clear();
+        (self.branch, self.count) = (None, 0);
+        Ok(())
     }
 
-    /// Returns where each operation lies, given where the record does.
-    pub(crate) fn places(&self, record: Place) -> impl Iterator<Item = Place> {
-        self.ops.iter().map(move |(at, len)| Place { pack: record.pack, offset: record.offset + at, len: *len })
+    /// Returns the parts of the payload: counts, groups, tail.
+    pub(crate) fn finish(&mut self, tail: &Tail) -> Result<([u8; 8], &[u8], Vec<u8>)> {
+        self.finish_group()?;
+        let tail = postcard::to_allocvec(tail).map_err(encode_failed)?;
+        let mut counts = [0; 8];
+        counts[..4].copy_from_slice(&narrow(self.finished)?.to_be_bytes());
+        counts[4..].copy_from_slice(&narrow(self.groups.len())?.to_be_bytes());
+        Ok((counts, &self.payload, tail))
+    }
+
+    /// Returns where each group lies, given where the record does.
+    pub(crate) fn groups(&self, record: Place) -> impl Iterator<Item = Group> {
+        self.groups.iter().map(move |(at, len, ops)| {
+            let place = Place { pack: record.pack, offset: record.offset + at, len: *len };
+            Group { place, ops: ops.clone() }
+        })
     }
 }
 
-/// A decoded operation and where it lies.
+/// A decoded operation.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredOp {
     /// The operation; its data is a reference.
     pub(crate) op: OpCode,
     pub(crate) data: StoredData,
-    pub(crate) place: Place,
 }
 
 /// A decoded batch record.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredBatch {
     pub(crate) ops: Vec<StoredOp>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) tail: Tail,
 }
 
 /// Decodes a batch record.
 pub(crate) fn decode(record: &Record) -> Result<StoredBatch> {
-    decode_parts(record)
-        .ok_or_else(|| StorageError::Corrupt(format!("the batch at {} cannot be decoded", record.place)))
+    let decoded = if record.kind == Kind::PlainBatch { decode_plain(record) } else { decode_grouped(record) };
+    decoded.ok_or_else(|| StorageError::Corrupt(format!("the batch at {} cannot be decoded", record.place)))
 }
 
-fn decode_parts(record: &Record) -> Option<StoredBatch> {
-    let (count, mut rest) = record.payload.split_first_chunk::<4>()?;
-    let mut ops = Vec::new();
-    let mut at = FIRST_OP_AT;
-    for _ in 0..u32::from_be_bytes(*count) {
-        let len = u32::from_be_bytes(*rest.first_chunk::<4>()?) + 8;
+fn decode_grouped(record: &Record) -> Option<StoredBatch> {
+    let (counts, mut rest) = record.payload.split_first_chunk::<8>()?;
+    let groups_count = u32::from_be_bytes(*counts.last_chunk()?);
+    let (mut ops, mut groups, mut at) = (Vec::new(), Vec::new(), FIRST_GROUP_AT);
+    for _ in 0..groups_count {
+        let len = (u32::from_be_bytes(*rest.first_chunk()?) & !IS_COMPRESSED) + 8;
         let (bytes, behind) = rest.split_at_checked(len as usize)?;
         let place = Place { pack: record.place.pack, offset: record.place.offset + at, len };
-        ops.push(decode_op(place, bytes).ok()?);
+        let first = ops.len();
+        for body in OpGroup::open(place, bytes).ok()?.bodies() {
+            ops.push(decode_body(body?)?);
+        }
+        groups.push(Group { place, ops: first..ops.len() });
         (at, rest) = (at + len, behind);
     }
-    Some(StoredBatch { ops, tail: postcard::from_bytes(rest).ok()? })
+    let is_whole = ops.len() == u32::from_be_bytes(*counts.first_chunk()?) as usize;
+    is_whole.then_some(StoredBatch { ops, groups, tail: postcard::from_bytes(rest).ok()? })
 }
 
-/// Decodes one operation of a batch record.
-///
-/// # Errors
-/// [`StorageError::Corrupt`] if it fails its check.
-pub(crate) fn decode_op(place: Place, bytes: &[u8]) -> Result<StoredOp> {
-    let checked = bytes.split_first_chunk::<OP_HEADER_BYTES>().and_then(|(head, body)| {
-        let crc = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-        (crc32c::crc32c(body) == crc).then_some(body)
-    });
-    let fields = checked.and_then(|body| postcard::from_bytes::<Fields>(body).ok());
-    let fields = fields.ok_or_else(|| StorageError::Corrupt(format!("the operation at {place} fails its check")))?;
-    let (id, last_id, branch, timestamp, op_type, data, touched, actor, landmark, parent) = fields;
+/// Decodes a batch of version 1. Its groups are made up.
+fn decode_plain(record: &Record) -> Option<StoredBatch> {
+    let (count, mut rest) = record.payload.split_first_chunk::<4>()?;
+    let (mut ops, mut groups, mut at): (Vec<StoredOp>, Vec<Group>, u32) = (Vec::new(), Vec::new(), FIRST_PLAIN_AT);
+    for number in 0..u32::from_be_bytes(*count) as usize {
+        let len = u32::from_be_bytes(*rest.first_chunk()?) + 8;
+        let (bytes, behind) = rest.split_at_checked(len as usize)?;
+        let place = Place { pack: record.place.pack, offset: record.place.offset + at, len };
+        let body = OpGroup::open(place, bytes).ok()?.bodies().next()?.and_then(decode_body)?;
+        match groups.last_mut().filter(|group| {
+            group.ops.len() < GROUP_OPS_MAX && ops.last().is_some_and(|last| last.op.branch == body.op.branch)
+        }) {
+            Some(group) => {
+                group.ops.end = number + 1;
+                group.place.len += len;
+            }
+            None => groups.push(Group { place, ops: number..number + 1 }),
+        }
+        ops.push(body);
+        (at, rest) = (at + len, behind);
+    }
+    Some(StoredBatch { ops, groups, tail: postcard::from_bytes(rest).ok()? })
+}
+
+/// The bytes of a group's operations.
+#[derive(Debug)]
+pub(crate) struct OpGroup {
+    place: Place,
+    plain: Vec<u8>,
+    /// Each operation is checked for itself, as version 1 wrote them.
+    is_checked_each: bool,
+}
+
+impl OpGroup {
+    /// Checks and unpacks what was read from a group's place.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if it fails its check.
+    pub(crate) fn open(place: Place, bytes: &[u8]) -> Result<Self> {
+        let first = bytes.first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+        if first & IS_COMPRESSED == 0 {
+            return Ok(Self { place, plain: bytes.to_vec(), is_checked_each: true });
+        }
+        let unpack = || {
+            let (head, packed) = bytes.split_first_chunk::<GROUP_HEADER_BYTES>()?;
+            let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+            let len = word(8) as usize;
+            let is_sound = crc32c::crc32c(&bytes[8..]) == word(4);
+            is_sound.then(|| zstd::bulk::decompress(packed, len).ok())?.filter(|plain| plain.len() == len)
+        };
+        let plain = unpack().ok_or_else(|| bad_ops(place))?;
+        Ok(Self { place, plain, is_checked_each: false })
+    }
+
+    /// Returns the operations' bytes; `None` for one that makes no sense, and then no more.
+    fn bodies(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut rest = self.plain.as_slice();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let body = self.split(&mut rest);
+            if body.is_none() {
+                rest = &[];
+            }
+            Some(body)
+        })
+    }
+
+    fn split<'a>(&self, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let (crc, behind) = if self.is_checked_each { behind.split_at_checked(4)? } else { behind.split_at(0) };
+        let (body, behind) = behind.split_at_checked(len)?;
+        *rest = behind;
+        (crc.is_empty() || *crc == crc32c::crc32c(body).to_be_bytes()).then_some(body)
+    }
+
+    /// Returns the operation that ends at `at`.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if it is not there.
+    pub(crate) fn op(&self, at: OpId) -> Result<OpCode> {
+        let ends_at = |mut body: &[u8]| varint::pop(&mut body).and_then(|_| varint::pop(&mut body)) == Some(at.get());
+        let found = self.bodies().map_while(|body| body).find(|body| ends_at(body));
+        found.and_then(decode_body).map(|stored| stored.op).ok_or_else(|| bad_ops(self.place))
+    }
+}
+
+fn bad_ops(place: Place) -> StorageError {
+    StorageError::Corrupt(format!("the operations at {place} fail their check"))
+}
+
+fn decode_body(body: &[u8]) -> Option<StoredOp> {
+    let (id, last_id, branch, timestamp, op_type, data, touched, actor, landmark, parent) =
+        postcard::from_bytes::<Fields>(body).ok()?;
     let actor = Arc::new(actor);
     let op = OpCode { id, last_id, branch, timestamp, op_type, data: data.to_data(), touched, actor, landmark, parent };
-    Ok(StoredOp { op, data, place })
+    Some(StoredOp { op, data })
 }
 
 /// Encodes a ref record.

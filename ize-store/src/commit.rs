@@ -1,83 +1,79 @@
 //! Committing: chunks and operations go into the packs, then into the index.
 
-use ize_core::model::{Effect, OpCode, OpData, OpId, OpType};
+use ize_core::model::{Effect, OpCode, OpData, OpId, OpType, View};
 use ize_core::storage::{Batch, Head, Result, StorageError};
 
-use crate::apply::{Apply, Derive, head_after};
-use crate::batch::{Derived, Encoder, StoredData, Tail, decode_op};
+use crate::apply::{Apply, Before, Derive, Folders, head_after};
+use crate::batch::{Derived, Encoder, StoredData, Tail};
 use crate::cell::{Chunk, split};
 use crate::content::{ChunkWriter, Chunks};
-use crate::engine::Table;
-use crate::index::{Branches, Draft, OpRow, Rows, bad_row, key};
+use crate::index::{Branches, Draft, Lineage};
 use crate::limit;
-use crate::pack::{Kind, Packs};
+use crate::pack::Kind;
 
 /// Commits one batch to a draft and to a pack.
 pub(crate) struct Commit<'a, 'd> {
     pub(crate) draft: &'a mut Draft<'d>,
     pub(crate) branches: &'a Branches,
-    pub(crate) packs: &'a Packs,
     pub(crate) chunks: ChunkWriter<'a>,
+    pub(crate) folders: &'a mut Folders,
+    pub(crate) before: &'a mut Before,
 }
 
 impl Commit<'_, '_> {
     /// Writes the batch and returns the head after it. Nothing is durable yet.
     pub(crate) fn batch(&mut self, head: Head, batch: &Batch) -> Result<Head> {
         check_ids(head.op, &batch.ops)?;
+        self.before.learn(&batch.ops);
         let mut encoder = Encoder::default();
         let mut derived = Vec::new();
         for op in &batch.ops {
             self.op(op, &mut encoder, &mut derived)?;
         }
         let tail = Tail { landmarks: batch.landmarks.clone(), derived };
-        let (count, ops, tail) = encoder.finish(&tail)?;
-        let record = self.chunks.writer.append(Kind::Batch, &[&count, ops, &tail])?;
-        let rows: Vec<OpRow> = batch
-            .ops
-            .iter()
-            .zip(encoder.places(record))
-            .map(|(op, place)| OpRow { branch: op.branch, place })
-            .collect();
+        let (counts, groups, tail) = encoder.finish(&tail)?;
+        let record = self.chunks.writer.append(Kind::Batch, &[&counts, groups, &tail])?;
         let mut no_chunks = NoChunks;
-        let mut apply = Apply { draft: self.draft, branches: self.branches, derive: &mut no_chunks };
-        for (op, row) in batch.ops.iter().zip(&rows) {
-            apply.enter(op, *row)?;
-        }
+        let (branches, folders) = (self.branches, &mut *self.folders);
+        let mut apply = Apply { draft: self.draft, branches, derive: &mut no_chunks, folders };
+        apply.enter(&batch.ops.iter().collect::<Vec<_>>(), encoder.groups(record))?;
         for (at, landmark) in &batch.landmarks {
-            let of_batch = batch.ops.binary_search_by_key(at, |op| op.last_id).ok();
-            match of_batch {
-                Some(position) => apply.mark(&batch.ops[position], *landmark, rows[position])?,
-                None => {
-                    let (op, row) = logged(apply.draft, self.packs, *at)?;
-                    apply.mark(&op, *landmark, row)?;
-                }
-            }
+            apply.mark_logged(*at, *landmark)?;
         }
+        self.folders.flush(self.draft)?;
         Ok(batch.ops.iter().fold(head, head_after))
     }
 
     fn op(&mut self, op: &OpCode, encoder: &mut Encoder, derived: &mut Vec<Derived>) -> Result<()> {
         check_op(op)?;
-        let (data, chunks) = self.data(op)?;
+        let lineage = self.branches.lineage(View::latest(op.branch))?;
+        self.before.learn_entry(self.draft, &lineage, op)?;
+        let (data, chunks) = self.data(op, &lineage)?;
         encoder.op(op, &data)?;
         let mut deriving = Deriving { chunks: &mut self.chunks, derived };
-        Apply { draft: self.draft, branches: self.branches, derive: &mut deriving }.op(op, &chunks)
+        Apply { draft: self.draft, branches: self.branches, derive: &mut deriving, folders: self.folders }
+            .op(op, &chunks)
     }
 
     /// Stores an operation's data, split where the cells of the file end.
-    fn data(&mut self, op: &OpCode) -> Result<(StoredData, Vec<Chunk>)> {
+    fn data(&mut self, op: &OpCode, lineage: &Lineage) -> Result<(StoredData, Vec<Chunk>)> {
         let bytes = match &op.data {
             OpData::Inline(bytes) => bytes,
             OpData::None | OpData::Reference { .. } => return Ok((StoredData::None, Vec::new())),
         };
-        let offset = op.effects().find_map(|effect| match effect {
-            Effect::Write { offset, .. } => Some(offset),
+        let written = op.effects().find_map(|effect| match effect {
+            Effect::Write { file, offset, .. } => Some((file, offset)),
             _ => None,
         });
+        let offset = written.map(|(_, offset)| offset);
         let (mut hashes, mut chunks, mut at) = (Vec::new(), Vec::new(), 0);
-        for (_, start, end) in split(offset.unwrap_or(0), bytes.len() as u64) {
+        for (cell, start, end) in split(offset.unwrap_or(0), bytes.len() as u64) {
             let len = (end - start) as usize;
-            let (hash, chunk) = self.chunks.put(self.draft, &bytes[at..at + len])?;
+            let before = |draft: &Draft<'_>| match written {
+                Some((file, _)) => self.before.chunk(draft, lineage, file, cell),
+                None => Ok(None),
+            };
+            let (hash, chunk) = self.chunks.put(self.draft, &bytes[at..at + len], before)?;
             hashes.push(hash);
             chunks.push(chunk);
             at += len;
@@ -91,15 +87,6 @@ impl Commit<'_, '_> {
         }
         Ok((StoredData::Chunks { hash, size: bytes.len() as u64, chunks: hashes }, chunks))
     }
-}
-
-/// Finds an operation of the log by its `last_id`.
-pub(crate) fn logged(rows: &impl Rows, packs: &Packs, at: OpId) -> Result<(OpCode, OpRow)> {
-    let value = rows
-        .get(Table::Ops, &key::op(at))?
-        .ok_or_else(|| StorageError::Invalid(format!("no operation ends at {at}, so it cannot be a landmark")))?;
-    let row = OpRow::decode(&value).ok_or_else(|| bad_row(Table::Ops, &key::op(at)))?;
-    Ok((decode_op(row.place, &packs.read(row.place)?)?.op, row))
 }
 
 /// Makes the chunks that a batch needs beyond its data.
@@ -116,7 +103,7 @@ impl Derive for Deriving<'_, '_> {
         build: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
     ) -> Result<Chunk> {
         let content = build(self.chunks)?;
-        let (hash, chunk) = self.chunks.put(draft, &content)?;
+        let (hash, chunk) = self.chunks.put(draft, &content, |_| Ok(None))?;
         self.derived.push(Derived { op, hash });
         Ok(chunk)
     }

@@ -16,7 +16,13 @@ use crate::pack::{Kind, Packs, Place, Record, Writer};
 const HASH_BYTES: usize = 32;
 /// Content below this is not worth a try at compression.
 const COMPRESS_BYTES_MIN: usize = 128;
-const ZSTD_LEVEL: i32 = 1;
+const ZSTD_LEVEL: i32 = 3;
+/// Content below this is not worth a look for what it was before.
+const DELTA_BYTES_MIN: usize = 64;
+/// A chunk is made of at most so many others, one after the other; then it is stored whole.
+const DEPTH_MAX: u8 = 32;
+/// zstd takes what begins like this for a dictionary of its own format.
+const DICTIONARY_MAGIC: [u8; 4] = 0xec30_a437u32.to_le_bytes();
 /// Chunks that are kept decoded.
 const CACHED_MAX: usize = 128;
 
@@ -34,34 +40,99 @@ pub(crate) trait Chunks {
 pub(crate) struct ChunkRecord<'a> {
     pub(crate) hash: ContentHash,
     pub(crate) chunk: Chunk,
-    is_compressed: bool,
+    form: Form,
     bytes: &'a [u8],
+}
+
+/// How a chunk's content is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Compressed,
+    /// With the content of an earlier chunk in front, which is itself made of `depth - 1` others.
+    Delta {
+        base: Place,
+        depth: u8,
+    },
 }
 
 impl<'a> ChunkRecord<'a> {
     /// Reads the fields of a record that holds content.
     pub(crate) fn parse(record: &'a Record) -> Result<Self> {
-        let parts = record.payload.split_first_chunk::<HASH_BYTES>().filter(|_| record.kind.is_chunk());
-        let parts = parts.and_then(|(hash, rest)| Some((hash, rest.split_first_chunk::<4>()?)));
-        let (hash, (len, bytes)) = parts.ok_or_else(|| damaged(record.place))?;
-        let chunk = Chunk { place: record.place, len: u32::from_be_bytes(*len) };
-        let is_compressed = record.kind == Kind::ZstdChunk;
-        Ok(Self { hash: ContentHash::from_bytes(*hash), chunk, is_compressed, bytes })
+        Self::split(record).ok_or_else(|| damaged(record.place))
     }
 
-    /// Returns the content, checked against its hash.
-    pub(crate) fn content(&self) -> Result<Bytes> {
-        let content = if self.is_compressed {
-            let content = zstd::bulk::decompress(self.bytes, self.chunk.len as usize);
-            Bytes::from(content.map_err(|_| damaged(self.chunk.place))?)
-        } else {
-            Bytes::copy_from_slice(self.bytes)
+    fn split(record: &'a Record) -> Option<Self> {
+        let (hash, rest) = record.payload.split_first_chunk::<HASH_BYTES>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (form, bytes) = match record.kind {
+            Kind::Chunk => (Form::Whole, rest),
+            Kind::ZstdChunk => (Form::Compressed, rest),
+            Kind::DeltaChunk => {
+                let (base, rest) = rest.split_first_chunk::<{ Place::BYTES }>()?;
+                let (depth, rest) = rest.split_first()?;
+                (Form::Delta { base: Place::decode(*base), depth: *depth }, rest)
+            }
+            Kind::PlainBatch | Kind::Batch | Kind::Ref => return None,
         };
-        if content.len() != self.chunk.len as usize || ContentHash::of(&content) != self.hash {
-            return Err(damaged(self.chunk.place));
-        }
-        Ok(content)
+        let chunk = Chunk { place: record.place, len: u32::from_be_bytes(*len) };
+        Some(Self { hash: ContentHash::from_bytes(*hash), chunk, form, bytes })
     }
+
+    /// Returns of how many chunks the content is made, beyond this one.
+    fn depth(&self) -> u8 {
+        match self.form {
+            Form::Whole | Form::Compressed => 0,
+            Form::Delta { depth, .. } => depth,
+        }
+    }
+
+    /// Returns the content, not checked yet. `base` is that of the earlier chunk, if one is needed.
+    fn decode(&self, base: Option<&[u8]>) -> Result<Bytes> {
+        let len = self.chunk.len as usize;
+        let content = match self.form {
+            Form::Whole => return Ok(Bytes::copy_from_slice(self.bytes)),
+            Form::Compressed => zstd::bulk::decompress(self.bytes, len),
+            Form::Delta { .. } => zstd::bulk::Decompressor::with_dictionary(base.unwrap_or_default())
+                .and_then(|mut decompressor| decompressor.decompress(self.bytes, len)),
+        };
+        content.map(Bytes::from).map_err(|_| damaged(self.chunk.place))
+    }
+
+    fn check(&self, content: &[u8]) -> Result<()> {
+        let is_whole = content.len() == self.chunk.len as usize && ContentHash::of(content) == self.hash;
+        if is_whole { Ok(()) } else { Err(damaged(self.chunk.place)) }
+    }
+}
+
+/// Reads records, and knows the content of some of them.
+trait Records {
+    fn record(&self, place: Place) -> Result<Record>;
+    fn known(&self, place: Place) -> Option<Bytes>;
+}
+
+/// Returns a chunk's content, checked against its hash.
+fn content_of(records: &dyn Records, record: Record) -> Result<Bytes> {
+    // From the chunk down to one that is whole or known. Each is made of fewer than the one before, so this ends.
+    let mut chain = vec![record];
+    let mut content = loop {
+        let last = ChunkRecord::parse(&chain[chain.len() - 1])?;
+        let Form::Delta { base, depth } = last.form else { break None };
+        if let Some(known) = records.known(base) {
+            break Some(known);
+        }
+        let next = records.record(base)?;
+        if ChunkRecord::parse(&next)?.depth() >= depth {
+            return Err(damaged(last.chunk.place));
+        }
+        chain.push(next);
+    };
+    for record in chain.iter().rev() {
+        content = Some(ChunkRecord::parse(record)?.decode(content.as_deref())?);
+    }
+    let content = content.unwrap_or_default();
+    ChunkRecord::parse(&chain[0])?.check(&content)?;
+    Ok(content)
 }
 
 fn damaged(place: Place) -> StorageError {
@@ -117,6 +188,14 @@ impl PackedChunks {
         }
     }
 
+    /// Checks a chunk's record that was just read, and what it is made of.
+    pub(crate) fn check(&self, record: Record) -> Result<()> {
+        let place = record.place;
+        let content = content_of(self, record)?;
+        self.keep(place, &content);
+        Ok(())
+    }
+
     /// Forgets everything that was kept: packs were cut.
     pub(crate) fn clear(&self) {
         *self.cache.lock() = Cache::default();
@@ -128,9 +207,19 @@ impl Chunks for PackedChunks {
         if let Some(content) = self.cache.lock().chunks.get(&place) {
             return Ok(content.clone());
         }
-        let content = ChunkRecord::parse(&self.packs.record(place)?)?.content()?;
+        let content = content_of(self, self.packs.record(place)?)?;
         self.keep(place, &content);
         Ok(content)
+    }
+}
+
+impl Records for PackedChunks {
+    fn record(&self, place: Place) -> Result<Record> {
+        self.packs.record(place)
+    }
+
+    fn known(&self, place: Place) -> Option<Bytes> {
+        self.cache.lock().chunks.get(&place).cloned()
     }
 }
 
@@ -152,45 +241,132 @@ pub(crate) struct ChunkWriter<'a> {
     pub(crate) writer: &'a mut Writer,
     pub(crate) packed: &'a PackedChunks,
     /// None where compression is off.
-    pub(crate) compressor: Option<&'a mut zstd::bulk::Compressor<'static>>,
+    pub(crate) compressor: Option<&'a mut Compressor>,
+}
+
+/// What compresses chunks.
+pub(crate) struct Compressor {
+    alone: zstd::bulk::Compressor<'static>,
+    after_another: zstd::bulk::Compressor<'static>,
+}
+
+impl Compressor {
+    pub(crate) fn new() -> Result<Self> {
+        let new = || zstd::bulk::Compressor::new(ZSTD_LEVEL);
+        let made = new().and_then(|alone| Ok(Self { alone, after_another: new()? }));
+        made.map_err(|error| StorageError::backend("preparing compression", error))
+    }
+}
+
+/// How content is going to be stored.
+enum Packed {
+    Whole,
+    Compressed(Vec<u8>),
+    Delta { base: Place, depth: u8, bytes: Vec<u8> },
+}
+
+impl Packed {
+    fn len(&self, content: &[u8]) -> usize {
+        match self {
+            Self::Whole => content.len(),
+            Self::Compressed(bytes) | Self::Delta { bytes, .. } => bytes.len(),
+        }
+    }
 }
 
 impl ChunkWriter<'_> {
-    /// Stores content, or finds it where it is stored already.
-    pub(crate) fn put(&mut self, draft: &mut Draft<'_>, content: &[u8]) -> Result<(ContentHash, Chunk)> {
+    /// Stores content, or finds it where it is stored already. `before` finds a chunk that is likely to be similar.
+    pub(crate) fn put(
+        &mut self,
+        draft: &mut Draft<'_>,
+        content: &[u8],
+        before: impl FnOnce(&Draft<'_>) -> Result<Option<Place>>,
+    ) -> Result<(ContentHash, Chunk)> {
         let hash = ContentHash::of(content);
         if let Some(known) = find(draft, &hash)?.filter(|known| known.place != Place::LOST) {
             return Ok((hash, known));
         }
         let len = u32::try_from(content.len()).map_err(|_| StorageError::Invalid("a chunk is too long".to_owned()))?;
-        let compressed = self.compress(content);
-        let (kind, bytes) = match &compressed {
-            Some(bytes) => (Kind::ZstdChunk, bytes.as_slice()),
-            None => (Kind::Chunk, content),
+        let head = [hash.as_bytes().as_slice(), &len.to_be_bytes()].concat();
+        let place = match self.pack(content, || before(draft))? {
+            Packed::Whole => {
+                let place = self.writer.append(Kind::Chunk, &[&head, content])?;
+                return self.enter(draft, hash, Chunk { place, len });
+            }
+            Packed::Compressed(bytes) => self.writer.append(Kind::ZstdChunk, &[&head, &bytes])?,
+            Packed::Delta { base, depth, bytes } => {
+                self.writer.append(Kind::DeltaChunk, &[&head, &base.encode(), &[depth], &bytes])?
+            }
         };
-        let place = self.writer.append(kind, &[hash.as_bytes(), &len.to_be_bytes(), bytes])?;
-        let chunk = Chunk { place, len };
+        // What comes next may well be its next version.
+        self.packed.keep(place, &Bytes::copy_from_slice(content));
+        self.enter(draft, hash, Chunk { place, len })
+    }
+
+    fn enter(&self, draft: &mut Draft<'_>, hash: ContentHash, chunk: Chunk) -> Result<(ContentHash, Chunk)> {
         draft.put(Table::Content, hash.as_bytes().to_vec(), encode_chunk(chunk))?;
         Ok((hash, chunk))
     }
 
+    fn pack(&mut self, content: &[u8], before: impl FnOnce() -> Result<Option<Place>>) -> Result<Packed> {
+        if self.compressor.is_none() || content.len() < DELTA_BYTES_MIN {
+            return Ok(Packed::Whole);
+        }
+        let mut delta = match before()? {
+            Some(base) => self.delta(content, base)?,
+            None => None,
+        };
+        if let Some(small) = delta.take_if(|delta| delta.len(content) < content.len() / 4) {
+            return Ok(small);
+        }
+        let alone = self.compress(content).map_or(Packed::Whole, Packed::Compressed);
+        // A difference costs more to read.
+        let is_worth_it = |delta: &Packed| delta.len(content) + delta.len(content) / 8 < alone.len(content);
+        Ok(delta.filter(is_worth_it).unwrap_or(alone))
+    }
+
+    /// Compresses content with an earlier chunk's in front, unless that is made of too many others already.
+    fn delta(&mut self, content: &[u8], base: Place) -> Result<Option<Packed>> {
+        let record = Records::record(self, base)?;
+        let depth = ChunkRecord::parse(&record)?.depth() + 1;
+        if depth > DEPTH_MAX {
+            return Ok(None);
+        }
+        let before = match self.packed.known(base) {
+            Some(known) => known,
+            None => content_of(self, record)?,
+        };
+        let Some(compressor) = &mut self.compressor else { return Ok(None) };
+        if before.len() < DELTA_BYTES_MIN || before.starts_with(&DICTIONARY_MAGIC) {
+            return Ok(None);
+        }
+        let compressor = &mut compressor.after_another;
+        let compressed = compressor.set_dictionary(ZSTD_LEVEL, &before).and_then(|()| compressor.compress(content));
+        Ok(compressed.ok().map(|bytes| Packed::Delta { base, depth, bytes }))
+    }
+
     fn compress(&mut self, content: &[u8]) -> Option<Vec<u8>> {
         let compressor = self.compressor.as_mut().filter(|_| content.len() >= COMPRESS_BYTES_MIN)?;
-        let compressed = compressor.compress(content).ok()?;
+        let compressed = compressor.alone.compress(content).ok()?;
         (compressed.len() < content.len() - content.len() / 8).then_some(compressed)
     }
 }
 
-/// Makes a compressor.
-pub(crate) fn compressor() -> Result<zstd::bulk::Compressor<'static>> {
-    zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|error| StorageError::backend("preparing compression", error))
+impl Records for ChunkWriter<'_> {
+    fn record(&self, place: Place) -> Result<Record> {
+        self.writer.record(place)
+    }
+
+    fn known(&self, place: Place) -> Option<Bytes> {
+        self.packed.known(place)
+    }
 }
 
 impl Chunks for ChunkWriter<'_> {
     fn chunk(&self, place: Place) -> Result<Bytes> {
-        if self.writer.is_pending(place) {
-            return ChunkRecord::parse(&self.writer.record(place)?)?.content();
+        match self.packed.known(place) {
+            Some(content) => Ok(content),
+            None => content_of(self, self.writer.record(place)?),
         }
-        self.packed.chunk(place)
     }
 }

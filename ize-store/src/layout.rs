@@ -15,6 +15,13 @@ const FORMAT_FILE: &str = "format";
 const SESSION_FILE: &str = "session";
 const INDEX_FILE: &str = "index";
 
+/// What the file `format` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) version: u32,
+    pub(crate) engine: Engine,
+}
+
 /// A store's folder, locked: no other process, and nobody else in this one, opens it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -41,13 +48,13 @@ impl Layout {
     ///
     /// # Errors
     /// [`StorageError::Locked`]; [`StorageError::Invalid`] if there is no store; [`StorageError::NewerFormat`].
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Engine)> {
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Format)> {
         if !dir.join(FORMAT_FILE).exists() {
             return Err(StorageError::Invalid(format!("{} holds no store", dir.display())));
         }
         let layout = Self { dir: dir.to_owned(), _lock: lock(dir, false)? };
-        let engine = layout.read_format()?;
-        Ok((layout, engine))
+        let format = layout.read_format()?;
+        Ok((layout, format))
     }
 
     pub(crate) fn packs(&self) -> PathBuf {
@@ -60,7 +67,7 @@ impl Layout {
         disk::write_whole(&self.dir, FORMAT_FILE, text.as_bytes())
     }
 
-    fn read_format(&self) -> Result<Engine> {
+    fn read_format(&self) -> Result<Format> {
         let text = std::fs::read_to_string(self.dir.join(FORMAT_FILE))
             .map_err(|error| disk::failed("reading the store's format", error))?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -69,8 +76,10 @@ impl Layout {
             (Some("ize-store"), Some(found), _) if found > FORMAT_VERSION => {
                 Err(StorageError::NewerFormat { found, supported: FORMAT_VERSION })
             }
-            (Some("ize-store"), Some(_), Some(engine)) => {
-                engine.parse().map_err(|error: crate::UnknownEngine| StorageError::Invalid(error.to_string()))
+            (Some("ize-store"), Some(version), Some(engine)) => {
+                let engine =
+                    engine.parse().map_err(|error: crate::UnknownEngine| StorageError::Invalid(error.to_string()));
+                Ok(Format { version, engine: engine? })
             }
             _ => Err(StorageError::Corrupt("the file 'format' makes no sense".to_owned())),
         }

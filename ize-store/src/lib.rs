@@ -16,10 +16,11 @@ mod pack;
 mod query;
 mod replay;
 mod store;
+mod varint;
 mod verify;
 
 pub use options::{Engine, StoreOptions, UnknownEngine};
 pub use store::Store;
 
 /// The version of the format on disk that this crate writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

@@ -3,13 +3,12 @@
 use ize_core::model::OpId;
 use ize_core::storage::{Finding, Result, Severity, StorageError};
 
-use crate::apply::{Apply, Derive, decode_origin, head_after, set_ref};
+use crate::apply::{Apply, Derive, Folders, decode_origin, head_after, set_ref};
 use crate::batch::{Derived, StoredBatch, StoredOp, decode, decode_ref};
 use crate::cell::Chunk;
-use crate::commit::logged;
 use crate::content::{ChunkRecord, Chunks, PackedChunks, encode_chunk, find};
 use crate::engine::{ApplyError, Engine, Snapshot, Step, Table};
-use crate::index::{Branches, Checked, Draft, OpRow, State, bad_row};
+use crate::index::{Branches, Checked, Draft, State, bad_row};
 use crate::pack::{Kind, Packs, Place, Position, Record, Scanned};
 
 /// So many changed rows are applied at once.
@@ -28,12 +27,14 @@ pub(crate) struct Replay<'a> {
 struct Progress {
     state: State,
     branches: Branches,
+    folders: Folders,
 }
 
 impl Replay<'_> {
     /// Reads everything after `state`, which is the index's, and returns the index's state then.
     pub(crate) fn run(&mut self, state: State) -> Result<State> {
-        let mut progress = Progress { state, branches: load_branches(&*self.engine.snapshot()?)? };
+        let mut progress =
+            Progress { state, branches: load_branches(&*self.engine.snapshot()?)?, folders: Folders::default() };
         let first = state.position.pack;
         for number in self.packs.numbers().into_iter().filter(|number| *number >= first) {
             let from = if number == first { state.position.offset } else { 0 };
@@ -78,13 +79,13 @@ impl Replay<'_> {
 
     fn record(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
         match record.kind {
-            Kind::Chunk | Kind::ZstdChunk => {
+            Kind::Chunk | Kind::ZstdChunk | Kind::DeltaChunk => {
                 let parsed = ChunkRecord::parse(record)?;
                 if find(draft, &parsed.hash)?.is_none() {
                     draft.put(Table::Content, parsed.hash.as_bytes().to_vec(), encode_chunk(parsed.chunk))?;
                 }
             }
-            Kind::Batch => self.batch(record, draft, progress)?,
+            Kind::PlainBatch | Kind::Batch => self.batch(record, draft, progress)?,
             Kind::Ref => {
                 let (name, target) = decode_ref(record)?;
                 set_ref(draft, &name, target.as_ref())?;
@@ -98,7 +99,7 @@ impl Replay<'_> {
     }
 
     fn batch(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
-        let StoredBatch { ops, tail } = decode(record)?;
+        let StoredBatch { ops, groups, tail } = decode(record)?;
         let mut recorded = Recorded { derived: tail.derived.into_iter().collect(), chunks: self.chunks };
         for stored in &ops {
             let due = progress.state.head.op.next();
@@ -106,26 +107,25 @@ impl Replay<'_> {
                 self.lost(format!("operations {due} to {} are missing", stored.op.id.prev()));
             }
             let chunks = self.data(draft, stored)?;
-            let mut apply = Apply { draft, branches: &progress.branches, derive: &mut recorded };
+            let Progress { branches, folders, .. } = progress;
+            let mut apply = Apply { draft, branches, derive: &mut recorded, folders };
             match apply.op(&stored.op, &chunks) {
                 // Where earlier operations were lost, later ones may not fit the tree.
                 Err(StorageError::Invalid(why)) => self.lost(why),
                 applied => applied?,
             }
-            let row = OpRow { branch: stored.op.branch, place: stored.place };
-            Apply { draft, branches: &progress.branches, derive: &mut recorded }.enter(&stored.op, row)?;
             progress.state.head = head_after(progress.state.head, &stored.op);
         }
+        let Progress { branches, folders, .. } = progress;
+        let mut apply = Apply { draft, branches, derive: &mut recorded, folders };
+        apply.enter(&ops.iter().map(|stored| &stored.op).collect::<Vec<_>>(), groups)?;
         for (at, landmark) in tail.landmarks {
-            match logged(draft, self.packs, at) {
-                Ok((op, row)) => {
-                    Apply { draft, branches: &progress.branches, derive: &mut recorded }.mark(&op, landmark, row)?;
-                }
+            match apply.mark_logged(at, landmark) {
                 Err(StorageError::Invalid(why)) => self.lost(why),
-                Err(error) => return Err(error),
+                marked => marked?,
             }
         }
-        Ok(())
+        progress.folders.flush(draft)
     }
 
     /// Finds the chunks of an operation's data.

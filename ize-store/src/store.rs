@@ -11,11 +11,12 @@ use ize_core::storage::{
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::apply::{Before, Folders};
 use crate::commit::Commit;
-use crate::content::{ChunkWriter, PackedChunks, compressor};
+use crate::content::{ChunkWriter, Compressor, PackedChunks};
 use crate::engine::{self, ApplyError, Changes};
 use crate::index::{Branches, Draft, Origin, State};
-use crate::layout::Layout;
+use crate::layout::{Format, Layout};
 use crate::pack::{Kind, Packs, Position, Writer};
 use crate::query::{self, Query};
 use crate::replay::{Replay, find_end, load_branches};
@@ -57,7 +58,10 @@ pub struct Store {
 /// What only the one writer uses.
 struct Writing {
     writer: Writer,
-    compressor: Option<zstd::bulk::Compressor<'static>>,
+    compressor: Option<Compressor>,
+    /// Of what was committed; emptied when a commit fails.
+    folders: Folders,
+    before: Before,
     state: State,
     /// An earlier write may or may not be durable.
     is_poisoned: bool,
@@ -88,12 +92,18 @@ impl Store {
     /// [`StorageError::Invalid`] if there is no store; [`StorageError::Locked`]; [`StorageError::NewerFormat`];
     /// [`StorageError::Corrupt`] if the index or the end of the packs is damaged: then [`Store::rebuild_index`] helps.
     pub fn open(dir: impl AsRef<Path>, options: &StoreOptions) -> Result<Self> {
-        let (layout, engine) = Layout::open(dir.as_ref())?;
+        let (layout, Format { version, engine }) = Layout::open(dir.as_ref())?;
         let index = match layout.open_index(engine) {
-            Err(StorageError::Corrupt(_)) if layout.was_cut_off()? => None,
+            Err(StorageError::Corrupt(_)) if version < FORMAT_VERSION || layout.was_cut_off()? => None,
             opened => Some(opened?),
         };
-        Self::start(layout, engine, index, options)
+        let index = index.filter(|index| State::is_current(&**index));
+        let store = Self::start(layout, engine, index, options)?;
+        if version < FORMAT_VERSION {
+            // Before anything is written that an older version of Ize could not read.
+            store.layout.write_format(engine)?;
+        }
+        Ok(store)
     }
 
     /// Builds the index anew from the packs, without opening the store: for an index that is missing or damaged, or to
@@ -102,13 +112,13 @@ impl Store {
     /// # Errors
     /// If the packs cannot be read, or the index cannot be written. The index is then as it was.
     pub fn rebuild_index(dir: impl AsRef<Path>, options: &StoreOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        let (layout, engine) = Layout::open(dir.as_ref())?;
+        let (layout, format) = Layout::open(dir.as_ref())?;
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
         let index = layout.create_index(options.engine)?;
         verify::rebuild(&*index.engine, &packs, &chunks, report)?;
         // The engine's name first: an index of the wrong engine is refused, and can be rebuilt again.
-        if engine != options.engine {
+        if format != (Format { version: FORMAT_VERSION, engine: options.engine }) {
             layout.write_format(options.engine)?;
         }
         layout.adopt_index(index).map(drop)
@@ -125,7 +135,9 @@ impl Store {
         let index = match index {
             Some(index) if !layout.was_cut_off()? || verify::is_index_whole(&*index)? => index,
             damaged => {
-                tracing::warn!("the index was damaged when the machine went down; it is being rebuilt");
+                tracing::warn!(
+                    "the index was damaged when the machine went down, or is an older version's; it is being rebuilt"
+                );
                 drop(damaged);
                 let fresh = layout.create_index(engine_kind)?;
                 verify::rebuild(&*fresh.engine, &packs, &chunks, &mut |finding| tracing::warn!("{}", finding.what))?;
@@ -138,7 +150,7 @@ impl Store {
         let branches = load_branches(&*index.snapshot()?)?;
         layout.begin_session()?;
         failpoint::pass("session-begun");
-        let compressor = if options.compression { Some(compressor()?) } else { None };
+        let compressor = if options.compression { Some(Compressor::new()?) } else { None };
         Ok(Self {
             layout,
             engine_kind,
@@ -147,7 +159,14 @@ impl Store {
             index: RwLock::new(index.into()),
             head: RwLock::new(state.head),
             branches: RwLock::new(Arc::new(branches)),
-            writing: Mutex::new(Writing { writer, compressor, state, is_poisoned: false }),
+            writing: Mutex::new(Writing {
+                writer,
+                compressor,
+                folders: Folders::default(),
+                before: Before::default(),
+                state,
+                is_poisoned: false,
+            }),
             options: options.clone(),
         })
     }
@@ -283,6 +302,7 @@ fn catch_up(
 
 /// Takes back what a failed write left in the packs. If even that fails, nothing is written any more.
 fn take_back(writing: &mut Writing, to: Position) {
+    writing.folders = Folders::default();
     if let Err(error) = writing.writer.rollback(to) {
         tracing::error!("an unfinished batch stays in the packs: {error}");
         writing.is_poisoned = true;
@@ -324,10 +344,10 @@ impl FileSystemStorage for Store {
         let mut writing = self.writing.lock();
         let branches = self.branches.read().clone();
         self.write(&mut writing, |draft, writing| {
-            let Writing { writer, compressor, state, .. } = writing;
+            let Writing { writer, compressor, folders, before, state, .. } = writing;
             let chunks = ChunkWriter { writer, packed: &self.chunks, compressor: compressor.as_mut() };
-            let head = Commit { draft, branches: &branches, packs: &self.packs, chunks }.batch(state.head, batch)?;
-            Ok((head, ()))
+            let mut commit = Commit { draft, branches: &branches, chunks, folders, before };
+            Ok((commit.batch(state.head, batch)?, ()))
         })
     }
 
@@ -337,7 +357,9 @@ impl FileSystemStorage for Store {
     }
 
     fn op_at_time(&self, time: Timestamp) -> Result<OpId> {
-        query::op_at_time(&*self.index().snapshot()?, time)
+        let found = query::ops_at_time(&*self.index().snapshot()?, time)?;
+        let ops = query::load_ops(&self.packs, &found)?;
+        Ok(ops.iter().find(|op| op.timestamp <= time).map_or(OpId::ZERO, |op| op.last_id))
     }
 
     fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>> {
@@ -407,7 +429,7 @@ impl FileSystemStorage for Store {
     fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let writing = self.writing.lock();
         let rebuilt = |state: &State| self.rebuild_elsewhere(state);
-        verify::verify(&*self.index(), &self.packs, &writing.state, report, &rebuilt)
+        verify::verify(&*self.index(), &self.packs, &self.chunks, &writing.state, report, &rebuilt)
     }
 
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
@@ -424,6 +446,7 @@ impl FileSystemStorage for Store {
         *self.head.write() = state.head;
         *self.branches.write() = Arc::new(branches);
         (writing.writer, writing.state, writing.is_poisoned) = (writer, state, false);
+        writing.folders = Folders::default();
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use ize_core::storage::{Finding, Result, Severity, StorageError};
 
-use crate::content::{ChunkRecord, PackedChunks};
+use crate::content::PackedChunks;
 use crate::engine::{self, Snapshot, Step, Table};
 use crate::index::{State, Sums, row_hash, unseal};
 use crate::pack::{Packs, Scanned};
@@ -63,11 +63,14 @@ fn sum_of(snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
 pub(crate) fn verify(
     index: &dyn engine::Engine,
     packs: &Packs,
+    chunks: &PackedChunks,
     state: &State,
     report: &mut dyn FnMut(Finding),
     rebuild: &dyn Fn(&State) -> Result<State>,
 ) -> Result<()> {
-    verify_packs(packs, report)?;
+    // What is in memory says nothing about the disk.
+    chunks.clear();
+    verify_packs(packs, chunks, report)?;
     let mut is_whole = true;
     let mut repairable = |what: String| {
         is_whole = false;
@@ -94,7 +97,7 @@ pub(crate) fn verify(
 }
 
 /// Reads every record, and every content.
-fn verify_packs(packs: &Packs, report: &mut dyn FnMut(Finding)) -> Result<()> {
+fn verify_packs(packs: &Packs, chunks: &PackedChunks, report: &mut dyn FnMut(Finding)) -> Result<()> {
     let mut lost = |what: String| report(Finding { severity: Severity::Lost, what });
     for number in packs.numbers() {
         if !packs.has_header(number) {
@@ -105,8 +108,7 @@ fn verify_packs(packs: &Packs, report: &mut dyn FnMut(Finding)) -> Result<()> {
             match scanned {
                 Scanned::Damage(place) => lost(format!("{} bytes at {place} are damaged", place.len)),
                 Scanned::Record(record) if record.kind.is_chunk() => {
-                    let content = ChunkRecord::parse(&record).and_then(|chunk| chunk.content());
-                    if let Err(error) = content {
+                    if let Err(error) = chunks.check(record) {
                         lost(error.to_string());
                     }
                 }

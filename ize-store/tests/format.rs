@@ -9,7 +9,7 @@ use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, RefName, RefTar
 use ize_store::{Store, StoreOptions};
 
 /// The fixture's operations, in the batches in which they were committed.
-fn fill(store: &dyn FileSystemStorage) {
+fn fill(store: &dyn FileSystemStorage) -> LogBuilder {
     let mut log = LogBuilder::new();
     let notes = log.create_with(FileId::ROOT, "notes.txt", b"hello");
     let sources = log.make_dir(FileId::ROOT, "src");
@@ -37,10 +37,11 @@ fn fill(store: &dyn FileSystemStorage) {
     log.fork(BranchId::new(1));
     log.remove(FileId::ROOT, "link");
     log.commit(store).unwrap();
+    log
 }
 
-fn fixture() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1.pack")
+fn fixture(version: u32) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}.pack"))
 }
 
 /// `cargo test -p ize-store --test format -- --ignored` makes the fixture of the present version.
@@ -49,19 +50,48 @@ fn fixture() -> std::path::PathBuf {
 fn make_fixture() {
     let dir = tempfile::tempdir().unwrap();
     fill(&Store::create(dir.path(), &StoreOptions::default()).unwrap());
-    std::fs::copy(dir.path().join("packs/00000001.pack"), fixture()).unwrap();
+    std::fs::copy(dir.path().join("packs/00000001.pack"), fixture(ize_store::FORMAT_VERSION)).unwrap();
 }
 
 #[test]
-fn packs_of_version_1_are_read() {
+fn packs_of_every_version_are_read() {
+    (1..=ize_store::FORMAT_VERSION).for_each(read_fixture);
+}
+
+fn read_fixture(version: u32) {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions::default();
     drop(Store::create(dir.path(), &options).unwrap());
-    std::fs::copy(fixture(), dir.path().join("packs/00000001.pack")).unwrap();
+    std::fs::copy(fixture(version), dir.path().join("packs/00000001.pack")).unwrap();
     Store::rebuild_index(dir.path(), &options, &mut |finding| panic!("{finding:?}")).unwrap();
     let store = Store::open(dir.path(), &options).unwrap();
     let model = MemoryStorage::new();
     fill(&model);
+    ize_core::conformance::assert_same(&model, &store);
+    store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
+}
+
+#[test]
+fn a_store_of_version_1_becomes_one_of_this_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions::default();
+    drop(Store::create(dir.path(), &options).unwrap());
+    std::fs::copy(fixture(1), dir.path().join("packs/00000001.pack")).unwrap();
+    std::fs::write(dir.path().join("format"), "ize-store\nversion 1\nengine sanakirja\n").unwrap();
+    // The index of a version whose tables are others.
+    std::fs::remove_file(dir.path().join("index")).unwrap();
+    let store = Store::open(dir.path(), &options).unwrap();
+    let model = MemoryStorage::new();
+    let mut log = fill(&model);
+    ize_core::conformance::assert_same(&model, &store);
+    log.create_with(FileId::ROOT, "more", b"in a pack of the older version");
+    let batch = Batch { ops: log.take(), landmarks: Vec::new() };
+    model.commit(&batch).unwrap();
+    store.commit(&batch).unwrap();
+    drop(store);
+    let format = std::fs::read_to_string(dir.path().join("format")).unwrap();
+    assert!(format.contains(&format!("version {}\n", ize_store::FORMAT_VERSION)), "{format}");
+    let store = Store::open(dir.path(), &options).unwrap();
     ize_core::conformance::assert_same(&model, &store);
     store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
 }

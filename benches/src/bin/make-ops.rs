@@ -1,5 +1,6 @@
-//! `make-ops FOLDER COUNT`: makes about so many changes in a folder: files in 100 folders are made, written in place,
-//! renamed and removed. In a mounted project, each is an operation.
+//! `make-ops FOLDER COUNT [FILES]`: makes about so many changes in a folder: files in 100 folders are made, written in place,
+//! renamed and removed. In a mounted project, each is an operation. With FILES, so many files are made first, 1,000 to a
+//! folder: one of 10 KiB in each, the others of 200 bytes.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,16 +14,32 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (Some(folder), Some(Ok(count))) = (arguments.first(), arguments.get(1).map(|count| count.parse::<u64>()))
     else {
-        eprintln!("usage: make-ops FOLDER COUNT");
+        eprintln!("usage: make-ops FOLDER COUNT [FILES]");
         return ExitCode::from(2);
     };
-    match make(Path::new(folder), count) {
+    let files = arguments.get(2).and_then(|files| files.parse().ok()).unwrap_or(0);
+    match make_files(Path::new(folder), files).and_then(|()| make(Path::new(folder), count)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(1)
         }
     }
+}
+
+/// Many files that nothing happens to afterwards.
+fn make_files(folder: &Path, files: usize) -> io::Result<()> {
+    let mut data = vec![0; 10 * 1024];
+    Rng::with_seed(2).fill(&mut data);
+    for file in 0..files {
+        let (folder, number) = (folder.join(format!("tree-{}", file / 1000)), file % 1000);
+        if number == 0 {
+            fs::create_dir(&folder)?;
+        }
+        let content = if number == 0 { &data[..] } else { &data[number..number + 200] };
+        fs::write(folder.join(format!("file-{number:04}.txt")), content)?;
+    }
+    Ok(())
 }
 
 /// Small writes are most of it: each file that is opened gets several.

@@ -19,6 +19,7 @@ const READ_BYTES: usize = 37_003;
 pub fn assert_same(expected: &dyn FileSystemStorage, actual: &dyn FileSystemStorage) {
     assert_eq!(ok(actual.head()), ok(expected.head()), "head");
     assert_eq!(ok(actual.refs()), ok(expected.refs()), "refs");
+    let know_folders = knows_folders(expected) && knows_folders(actual);
     let head = ok(expected.head()).op;
     let mut branches = vec![BranchId::MAIN];
     branches.extend(ok(expected.refs()).iter().filter_map(|known| match known.target {
@@ -29,6 +30,9 @@ pub fn assert_same(expected: &dyn FileSystemStorage, actual: &dyn FileSystemStor
         let latest = View::latest(branch);
         assert_same_logs(expected, actual, latest);
         assert_same_times(expected, actual, latest);
+        if know_folders {
+            assert_same_folders(expected, actual, latest);
+        }
         let step = head.get() / MOMENTS_MAX + 1;
         let moments = (0..=head.get()).step_by(usize::try_from(step).unwrap_or(usize::MAX));
         let mut views: Vec<View> = moments.map(|at| View::new(branch, OpId::new(at))).collect();
@@ -58,6 +62,30 @@ fn assert_same_logs(expected: &dyn FileSystemStorage, actual: &dyn FileSystemSto
         OpQuery { view: View { at: middle, ..view }, since: OpId::new(middle.get() / 2), ..all },
     ] {
         assert_same_ops(&actual.ops(&query), &expected.ops(&query));
+    }
+}
+
+/// Tells whether a store has a record of what happened in which folder: if not, it answers also about one that never was.
+fn knows_folders(store: &dyn FileSystemStorage) -> bool {
+    let nowhere = OpQuery { below: Some(FileId::new(u64::MAX)), max: 1, ..OpQuery::all(View::latest(BranchId::MAIN)) };
+    ok(store.ops(&nowhere)).is_empty()
+}
+
+#[track_caller]
+fn assert_same_folders(expected: &dyn FileSystemStorage, actual: &dyn FileSystemStorage, view: View) {
+    let head = ok(expected.head());
+    let (expected, actual) = (Probe::new(expected), Probe { store: actual, page: 3 });
+    for folder in 1..=head.file.get() {
+        let all = OpQuery { below: Some(FileId::new(folder)), ..OpQuery::all(view) };
+        let half = View { at: OpId::new(head.op.get() / 2), ..view };
+        for query in [
+            all.clone(),
+            OpQuery { direction: Direction::NewestFirst, ..all.clone() },
+            OpQuery { landmarks_only: true, direction: Direction::NewestFirst, view: half, ..all.clone() },
+            OpQuery { view: half, since: OpId::new(head.op.get() / 5), ..all },
+        ] {
+            assert_same_ops(&actual.ops(&query), &expected.ops(&query));
+        }
     }
 }
 

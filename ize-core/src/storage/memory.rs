@@ -112,7 +112,8 @@ impl FileSystemStorage for MemoryStorage {
         let matching = state.log().iter().filter(|op| {
             let file_ok = query.file.is_none_or(|file| concerns(op, file));
             let landmark_ok = !query.landmarks_only || op.landmark.is_some();
-            op.last_id > query.since && lineage.sees(op.branch, op.last_id) && file_ok && landmark_ok
+            let folder_ok = || query.below.is_none_or(|folder| state.is_below(op, folder));
+            op.last_id > query.since && lineage.sees(op.branch, op.last_id) && file_ok && landmark_ok && folder_ok()
         });
         Ok(match query.direction {
             Direction::OldestFirst => matching.take(query.max).cloned().collect(),

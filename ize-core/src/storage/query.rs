@@ -46,6 +46,10 @@ pub struct OpQuery {
     pub since: OpId,
     /// Only operations about this file, or that displaced it (`OpType::file`, `OpType::displaced_file`).
     pub file: Option<FileId>,
+    /// Only operations in this folder, as the tree was right after each of them: about the folder itself, or about an
+    /// entry in it or anywhere below (for a rename the old one or the new one), or about a file that has a name there. A backend that keeps no record of this answers as if it was not asked, also for a
+    /// folder that never was: that is how to find out.
+    pub below: Option<FileId>,
     /// Only landmarks.
     pub landmarks_only: bool,
     /// The order of the answer.
@@ -61,6 +65,7 @@ impl OpQuery {
             view,
             since: OpId::ZERO,
             file: None,
+            below: None,
             landmarks_only: false,
             direction: Direction::OldestFirst,
             max: 1000,

@@ -1,9 +1,13 @@
 //! What an operation does to the index. The same for a commit and for a replay of the packs.
 
+mod before;
 mod content;
+mod folders;
 mod names;
 
+pub(crate) use before::Before;
 pub(crate) use content::decode_cell;
+pub(crate) use folders::Folders;
 pub(crate) use names::{DirentRow, dirent};
 
 use std::collections::HashMap;
@@ -11,10 +15,13 @@ use std::collections::HashMap;
 use ize_core::model::{Effect, FileId, FileMetadata, Landmark, OpCode, OpId, View};
 use ize_core::storage::{Head, RefName, RefTarget, Result, StorageError};
 
+use crate::batch::Group;
 use crate::cell::Chunk;
 use crate::content::Chunks;
 use crate::engine::Table;
-use crate::index::{Branches, Draft, FileRow, LandmarkRow, Lineage, OpRow, Origin, Rows, bad_row, key};
+use crate::index::{
+    Branches, Draft, FileRow, GroupRow, Lineage, Origin, Rows, bad_row, decode_landmark, encode_landmark, key,
+};
 
 /// Makes or finds the chunks that applying an operation needs beyond the operation's own.
 pub(crate) trait Derive {
@@ -35,6 +42,7 @@ pub(crate) struct Apply<'a, 'd> {
     pub(crate) draft: &'a mut Draft<'d>,
     pub(crate) branches: &'a Branches,
     pub(crate) derive: &'a mut dyn Derive,
+    pub(crate) folders: &'a mut Folders,
 }
 
 /// Where content of a file ends, if an operation changed that.
@@ -73,7 +81,8 @@ impl Apply<'_, '_> {
                 }
             }
         }
-        self.touch(op, &lineage, &ends)
+        self.touch(op, &lineage, &ends)?;
+        self.folders.note(self.draft, &lineage, op)
     }
 
     /// Stores the metadata of every inode that the operation touched.
@@ -114,36 +123,45 @@ impl Apply<'_, '_> {
         }
     }
 
-    /// Enters an operation into the log. `row` says where it lies.
-    pub(crate) fn enter(&mut self, op: &OpCode, row: OpRow) -> Result<()> {
-        self.draft.put(Table::Ops, key::op(op.last_id).to_vec(), row.encode())?;
-        for file in files_of(op) {
-            self.draft.put(Table::History, key::file_op(file, op.last_id).to_vec(), row.encode())?;
+    /// Enters the operations of a batch into the log. `groups` say where they lie.
+    pub(crate) fn enter(&mut self, ops: &[&OpCode], groups: impl IntoIterator<Item = Group>) -> Result<()> {
+        for group in groups {
+            let ops = &ops[group.ops];
+            let ids: Vec<OpId> = ops.iter().map(|op| op.last_id).collect();
+            let Some(first) = ops.first() else { continue };
+            if let Some((key, value)) = GroupRow::encode(first.branch, group.place, &ids) {
+                self.draft.put(Table::Ops, key.to_vec(), value)?;
+            }
+            let times = ops.iter().map(|op| op.timestamp).min().zip(ids.last());
+            times.map_or(Ok(()), |(time, last)| self.draft.put_time(time, *last))?;
         }
-        self.draft.put_time(op.timestamp, op.last_id)?;
-        match op.landmark {
-            Some(landmark) => self.mark(op, landmark, row),
-            None => Ok(()),
+        for op in ops {
+            self.folders.note_history(op);
+            op.landmark.map_or(Ok(()), |landmark| self.mark(op.last_id, landmark))?;
         }
+        Ok(())
     }
 
     /// Makes an operation that is in the log a landmark.
-    pub(crate) fn mark(&mut self, op: &OpCode, landmark: Landmark, row: OpRow) -> Result<()> {
-        let mark = key::op(op.last_id);
-        let known = self.draft.get(Table::Landmarks, &mark)?;
-        if let Some(value) = &known {
-            let known = LandmarkRow::decode(value).ok_or_else(|| bad_row(Table::Landmarks, &mark))?;
-            if known.landmark >= landmark {
+    ///
+    /// # Errors
+    /// [`StorageError::Invalid`] if there is none.
+    pub(crate) fn mark_logged(&mut self, at: OpId, landmark: Landmark) -> Result<()> {
+        if GroupRow::find(self.draft, at)?.is_none() {
+            return Err(StorageError::Invalid(format!("no operation ends at {at}, so it cannot be a landmark")));
+        }
+        self.mark(at, landmark)
+    }
+
+    fn mark(&mut self, at: OpId, landmark: Landmark) -> Result<()> {
+        let mark = key::op(at);
+        if let Some(value) = self.draft.get(Table::Landmarks, &mark)? {
+            let known = decode_landmark(&value).ok_or_else(|| bad_row(Table::Landmarks, &mark))?;
+            if known >= landmark {
                 return Ok(());
             }
         }
-        self.draft.put(Table::Landmarks, mark.to_vec(), LandmarkRow { landmark, op: row }.encode())?;
-        if known.is_none() {
-            for file in files_of(op) {
-                self.draft.put(Table::FileLandmarks, key::file_op(file, op.last_id).to_vec(), row.encode())?;
-            }
-        }
-        Ok(())
+        self.draft.put(Table::Landmarks, mark.to_vec(), encode_landmark(landmark))
     }
 }
 

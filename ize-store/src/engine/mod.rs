@@ -42,8 +42,8 @@ pub(crate) enum Table {
     History = 7,
     /// Landmarks: (moment).
     Landmarks = 8,
-    /// Landmarks about a file: (file, moment).
-    FileLandmarks = 9,
+    /// Operations in a folder, those of one batch in few rows: (folder, last moment).
+    Below = 9,
     /// Operations that no later one precedes in time: (time, moment).
     Timestamps = 10,
     /// Named moments and branches: (name).
@@ -66,7 +66,7 @@ impl Table {
         Self::Ops,
         Self::History,
         Self::Landmarks,
-        Self::FileLandmarks,
+        Self::Below,
         Self::Timestamps,
         Self::Refs,
         Self::Branches,
@@ -90,7 +90,7 @@ impl Table {
             Self::Ops => "ops",
             Self::History => "history",
             Self::Landmarks => "landmarks",
-            Self::FileLandmarks => "file_landmarks",
+            Self::Below => "below",
             Self::Timestamps => "timestamps",
             Self::Refs => "refs",
             Self::Branches => "branches",

@@ -6,6 +6,7 @@
 mod draft;
 pub(crate) mod key;
 mod lineage;
+pub(crate) mod postings;
 mod row;
 mod state;
 
@@ -16,7 +17,7 @@ use crate::engine::{Snapshot, Step, Table, Visit};
 
 pub(crate) use draft::Draft;
 pub(crate) use lineage::{Branches, Lineage, Origin};
-pub(crate) use row::{FileRow, LandmarkRow, OpRow};
+pub(crate) use row::{FileRow, GroupRow, decode_landmark, encode_landmark};
 pub(crate) use state::{State, Sums};
 
 /// Bytes of the checksum at the end of every value.

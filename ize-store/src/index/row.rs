@@ -1,12 +1,14 @@
 //! What the values of some tables hold.
 
-use ize_core::model::{BranchId, FileMetadata, Landmark};
-use serde::{Deserialize, Serialize};
+use ize_core::model::{BranchId, FileKind, FileMetadata, Landmark, OpId, Timestamp};
+use ize_core::storage::Result;
 
+use super::{Rows, bad_row, key, postings};
+use crate::engine::Table;
 use crate::pack::Place;
 
 /// A row of `files`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileRow {
     /// What `stat` says.
     pub(crate) metadata: FileMetadata,
@@ -14,65 +16,84 @@ pub(crate) struct FileRow {
     pub(crate) content_end: u64,
 }
 
+/// What is stored of a row of `files`: kind, mode, owner, group, link count, device, size, how much further the content
+/// ends than that, the time of modification, and how much later the times of change and access are.
+type FileFields = (FileKind, u32, u32, u32, u32, u64, u64, i64, i128, i128, i128);
+
 impl FileRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("numbers can be encoded")
+        let FileMetadata { kind, mode, uid, gid, size, nlink, rdev, atime, mtime, ctime } = self.metadata;
+        let end = self.content_end.wrapping_sub(size).cast_signed();
+        let times = [atime, mtime, ctime].map(Timestamp::as_nanos);
+        let (changed, accessed) = (times[2].wrapping_sub(times[1]), times[0].wrapping_sub(times[1]));
+        let fields: FileFields = (kind, mode, uid, gid, nlink, rdev, size, end, times[1], changed, accessed);
+        postcard::to_allocvec(&fields).expect("numbers can be encoded")
     }
 
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
-        postcard::from_bytes(value).ok()
+        let (kind, mode, uid, gid, nlink, rdev, size, end, modified, changed, accessed): FileFields =
+            postcard::from_bytes(value).ok()?;
+        let mtime = Timestamp::from_nanos(modified);
+        let ctime = Timestamp::from_nanos(modified.wrapping_add(changed));
+        let atime = Timestamp::from_nanos(modified.wrapping_add(accessed));
+        let metadata = FileMetadata { kind, mode, uid, gid, size, nlink, rdev, atime, mtime, ctime };
+        Some(Self { metadata, content_end: size.wrapping_add(end.cast_unsigned()) })
     }
 }
 
-/// A row of `ops`, `history` or `file_landmarks`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpRow {
+/// A row of `ops`: a group of operations of one branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupRow {
     pub(crate) branch: BranchId,
-    /// Where the operation lies within its batch's record.
+    /// Where the group lies within its batch's record.
     pub(crate) place: Place,
+    /// What its operations end at, the newest first.
+    pub(crate) ops: Vec<OpId>,
 }
 
-impl OpRow {
-    pub(crate) fn encode(self) -> Vec<u8> {
-        let mut value = self.branch.get().to_be_bytes().to_vec();
-        value.extend_from_slice(&self.place.encode());
-        value
+impl GroupRow {
+    /// Returns the key and the value for a group; `ops` are in ascending order.
+    pub(crate) fn encode(branch: BranchId, place: Place, ops: &[OpId]) -> Option<([u8; 8], Vec<u8>)> {
+        let key = key::op(*ops.last()?);
+        let mut value = branch.get().to_be_bytes().to_vec();
+        value.extend_from_slice(&place.encode());
+        value.extend_from_slice(&postings::steps(ops));
+        Some((key, value))
     }
 
-    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
-        let (branch, place) = value.split_first_chunk::<4>()?;
-        let place = Place::decode(place.try_into().ok()?);
-        Some(Self { branch: BranchId::new(u32::from_be_bytes(*branch)), place })
+    pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (branch, rest) = value.split_first_chunk::<4>()?;
+        let (place, steps) = rest.split_first_chunk::<{ Place::BYTES }>()?;
+        let ops = postings::decode(OpId::new(key::number(key, 0)?), steps)?;
+        Some(Self { branch: BranchId::new(u32::from_be_bytes(*branch)), place: Place::decode(*place), ops })
     }
-}
 
-/// A row of `landmarks`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LandmarkRow {
-    pub(crate) landmark: Landmark,
-    pub(crate) op: OpRow,
+    /// Finds the group of the operation that ends at `at`.
+    pub(crate) fn find(rows: &impl Rows, at: OpId) -> Result<Option<Self>> {
+        let Some((key, value)) = rows.first_from(Table::Ops, &key::op(at))? else { return Ok(None) };
+        let row = Self::decode(&key, &value).ok_or_else(|| bad_row(Table::Ops, &key))?;
+        Ok(Some(row).filter(|row| row.ops.contains(&at)))
+    }
 }
 
 const LANDMARKS: [Landmark; 6] =
     [Landmark::Namespace, Landmark::Replace, Landmark::Close, Landmark::Sync, Landmark::Idle, Landmark::Barrier];
 
-impl LandmarkRow {
-    pub(crate) fn encode(self) -> Vec<u8> {
-        let number = match self.landmark {
-            Landmark::Namespace => 0,
-            Landmark::Replace => 1,
-            Landmark::Close => 2,
-            Landmark::Sync => 3,
-            Landmark::Idle => 4,
-            Landmark::Barrier => 5,
-        };
-        let mut value = vec![number];
-        value.extend_from_slice(&self.op.encode());
-        value
-    }
+/// Encodes a row of `landmarks`.
+pub(crate) fn encode_landmark(landmark: Landmark) -> Vec<u8> {
+    let number = match landmark {
+        Landmark::Namespace => 0,
+        Landmark::Replace => 1,
+        Landmark::Close => 2,
+        Landmark::Sync => 3,
+        Landmark::Idle => 4,
+        Landmark::Barrier => 5,
+    };
+    vec![number]
+}
 
-    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
-        let (number, op) = value.split_first()?;
-        Some(Self { landmark: *LANDMARKS.get(usize::from(*number))?, op: OpRow::decode(op)? })
-    }
+/// Decodes a row of `landmarks`.
+pub(crate) fn decode_landmark(value: &[u8]) -> Option<Landmark> {
+    let [number] = value else { return None };
+    LANDMARKS.get(usize::from(*number)).copied()
 }

@@ -5,7 +5,7 @@ use ize_core::storage::{Head, Result, StorageError};
 
 use super::{bad_row, seal, unseal};
 use crate::FORMAT_VERSION;
-use crate::engine::{Changes, Snapshot, Table};
+use crate::engine::{Changes, Engine, Snapshot, Table};
 use crate::pack::Position;
 
 /// Per table the wrapping sum of the hashes of its rows; [`Table::Meta`] has none.
@@ -43,6 +43,15 @@ impl State {
             }
             _ => Self::decode(payload).ok_or_else(|| bad_row(Table::Meta, KEY)),
         }
+    }
+
+    /// Tells whether an index is of this version's format. One that cannot be read is not told from one that is.
+    pub(crate) fn is_current(index: &dyn Engine) -> bool {
+        let version = || {
+            let value = index.snapshot().ok()?.get(Table::Meta, KEY).ok()??;
+            value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+        };
+        version().is_none_or(|version| version >= FORMAT_VERSION)
     }
 
     /// Puts the state into a set of changes.

@@ -17,6 +17,13 @@ pub(crate) use writer::{Position, Writer};
 pub(crate) const HEADER_BYTES: u64 = 16;
 const MAGIC: [u8; 8] = *b"IZEPACK\0";
 
+/// Tells whether these are the first bytes of a pack, of any version up to this one.
+pub(crate) fn is_header(bytes: &[u8; 16], number: u32) -> bool {
+    let own = header(number);
+    let version = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    bytes[..8] == own[..8] && bytes[12..] == own[12..] && (1..=crate::FORMAT_VERSION).contains(&version)
+}
+
 /// Returns a pack's header.
 pub(crate) fn header(number: u32) -> [u8; 16] {
     let mut header = [0; 16];

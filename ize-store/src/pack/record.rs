@@ -11,7 +11,12 @@ pub(crate) enum Kind {
     Chunk,
     /// Content: hash, length, and the bytes compressed by zstd.
     ZstdChunk,
-    /// Operations and landmarks that were committed together.
+    /// Content: hash, length, the place of an earlier chunk, how many chunks that one is made of, and the bytes compressed
+    /// by zstd with that chunk's content in front.
+    DeltaChunk,
+    /// Operations and landmarks that were committed together, each operation for itself: written by version 1.
+    PlainBatch,
+    /// Operations and landmarks that were committed together, the operations in compressed groups.
     Batch,
     /// A change of a ref.
     Ref,
@@ -22,8 +27,10 @@ impl Kind {
         match self {
             Self::Chunk => 1,
             Self::ZstdChunk => 2,
-            Self::Batch => 3,
+            Self::PlainBatch => 3,
+            Self::Batch => 6,
             Self::Ref => 4,
+            Self::DeltaChunk => 5,
         }
     }
 
@@ -31,15 +38,17 @@ impl Kind {
         Some(match number {
             1 => Self::Chunk,
             2 => Self::ZstdChunk,
-            3 => Self::Batch,
+            3 => Self::PlainBatch,
+            6 => Self::Batch,
             4 => Self::Ref,
+            5 => Self::DeltaChunk,
             _ => return None,
         })
     }
 
     /// Tells whether the record holds content.
     pub(crate) const fn is_chunk(self) -> bool {
-        matches!(self, Self::Chunk | Self::ZstdChunk)
+        matches!(self, Self::Chunk | Self::ZstdChunk | Self::DeltaChunk)
     }
 }
 

@@ -83,7 +83,7 @@ impl Packs {
     pub(crate) fn has_header(&self, number: u32) -> bool {
         let Some(file) = self.files.read().get(&number).cloned() else { return false };
         let mut header = [0; 16];
-        file.read_exact_at(&mut header, 0).is_ok() && header == super::header(number)
+        file.read_exact_at(&mut header, 0).is_ok() && super::is_header(&header, number)
     }
 
     /// Reads bytes.

@@ -88,11 +88,6 @@ impl Writer {
         Ok(Place { pack: self.number, offset, len })
     }
 
-    /// Tells whether a record is not written yet.
-    pub(crate) fn is_pending(&self, place: Place) -> bool {
-        self.pending_bytes(place).is_some()
-    }
-
     /// Reads a record, also one that is not written yet.
     pub(crate) fn record(&self, place: Place) -> Result<Record> {
         match self.pending_bytes(place) {

@@ -5,14 +5,14 @@ mod log;
 mod names;
 
 pub(crate) use content::load_xattrs;
-pub(crate) use log::load as load_ops;
+pub(crate) use log::{at_time as ops_at_time, load as load_ops};
 
 use ize_core::model::{FileId, FileKind, FileMetadata, Timestamp, View};
 use ize_core::storage::{Ref, RefName, Result};
 
 use crate::apply::file_row;
 use crate::engine::{Snapshot, Step, Table};
-use crate::index::{Branches, Checked, Lineage, Rows, bad_row, key};
+use crate::index::{Branches, Checked, Lineage, Rows, bad_row};
 
 /// One read.
 pub(crate) struct Query<'a> {
@@ -71,15 +71,4 @@ pub(crate) fn target(snapshot: &dyn Snapshot, name: &RefName) -> Result<Option<i
     let key = name.as_str().as_bytes();
     let Some(value) = Checked(snapshot).get(Table::Refs, key)? else { return Ok(None) };
     postcard::from_bytes(&value).map(Some).map_err(|_| bad_row(Table::Refs, key))
-}
-
-/// Returns the last operation whose time is at most `time`.
-pub(crate) fn op_at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<ize_core::model::OpId> {
-    let mut found = ize_core::model::OpId::ZERO;
-    let from = key::time(time, ize_core::model::OpId::MAX);
-    Checked(snapshot).scan_back(Table::Timestamps, &from, &mut |key, _| {
-        (_, found) = key::split_time(key).ok_or_else(|| bad_row(Table::Timestamps, key))?;
-        Ok(Step::Stop)
-    })?;
-    Ok(found)
 }

@@ -1,7 +1,7 @@
 //! Which operations make up one save.
 
 use super::row::{HistoryKind, size_after};
-use super::source::Stream;
+use super::source::{Of, Stream};
 use crate::model::{BranchId, Displaced, FileId, FileKind, Landmark, Name, OpCode, OpId, OpType, RangeKind, View};
 use crate::storage::{FileSystemStorage, Result};
 
@@ -43,7 +43,7 @@ impl Save {
         if matches!(class, Class::Create | Class::Other) {
             return Ok(Self::single(last));
         }
-        let mut earlier = Stream::new(Some(last.op_type.file()), last.last_id.prev());
+        let mut earlier = Stream::new(Of::File(last.op_type.file()), last.last_id.prev());
         while run.taken < OPS_MAX {
             let Some(op) = earlier.next(storage, View::new(branch, last.last_id))? else { break };
             // Operations in which the file was displaced by another are not of its own making.

@@ -1,6 +1,6 @@
 //! Where the operations of a history come from, newest first: the whole log, what concerns a folder, or some files.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +40,11 @@ pub(super) struct Source {
 #[derive(Debug)]
 enum Which {
     All(Stream),
-    Folder { log: Stream, inside: Inside },
+    /// All that a storage tells about a folder, or, where it tells the whole log, that.
+    Folder {
+        places: Places,
+        inside: Inside,
+    },
     Files(Files),
 }
 
@@ -48,13 +52,13 @@ impl Source {
     /// Begins with the history of a path; `None` if nothing ever was there.
     pub(super) fn new(storage: Arc<dyn FileSystemStorage>, view: View, path: &RelPath) -> Result<Option<Self>> {
         let which = if path.is_root() {
-            Which::All(Stream::new(None, view.at))
+            Which::All(Stream::new(Of::Log, view.at))
         } else {
             let mut timeline = Timeline::new(storage.as_ref(), view, path)?;
             let Some(newest) = timeline.next(storage.as_ref())? else { return Ok(None) };
             if is_folder(storage.as_ref(), view, newest)? {
                 let inside = Inside::new(storage.as_ref(), newest, timeline)?;
-                Which::Folder { log: Stream::new(None, view.at), inside }
+                Which::Folder { places: Places::new(storage.as_ref(), view, &inside)?, inside }
             } else {
                 Which::Files(Files::new(newest, timeline))
             }
@@ -68,11 +72,12 @@ impl Source {
             if std::mem::take(&mut self.stale) {
                 self.paths.clear();
                 if let Which::Folder { inside, .. } = &mut self.which {
-                    inside.then.clear();
+                    inside.forget_then();
                 }
             }
             let op = match &mut self.which {
-                Which::All(log) | Which::Folder { log, .. } => log.next(storage, self.view)?,
+                Which::All(log) => log.next(storage, self.view)?,
+                Which::Folder { places, inside } => places.next(storage, self.view, inside)?,
                 Which::Files(files) => files.next(storage, self.view)?,
             };
             let Some(op) = op else { return Ok(None) };
@@ -179,18 +184,28 @@ fn is_folder<S: FileSystemStorage + ?Sized>(storage: &S, view: View, occupant: O
     Ok(metadata.is_some_and(|metadata| metadata.kind == FileKind::Directory))
 }
 
-/// Operations of the log, or of one file, read page by page.
+/// Which operations a stream brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Of {
+    Log,
+    /// Those of one file.
+    File(FileId),
+    /// Those that were made in a folder.
+    Below(FileId),
+}
+
+/// Operations of the log, of one file or of one folder, read page by page.
 #[derive(Debug)]
 pub(super) struct Stream {
-    file: Option<FileId>,
+    of: Of,
     /// Where to ask for the next page.
     at: OpId,
     page: VecDeque<OpCode>,
 }
 
 impl Stream {
-    pub(super) const fn new(file: Option<FileId>, at: OpId) -> Self {
-        Self { file, at, page: VecDeque::new() }
+    pub(super) const fn new(of: Of, at: OpId) -> Self {
+        Self { of, at, page: VecDeque::new() }
     }
 
     /// Returns the latest moment at which the next operation can be.
@@ -200,9 +215,14 @@ impl Stream {
 
     pub(super) fn next<S: FileSystemStorage + ?Sized>(&mut self, storage: &S, view: View) -> Result<Option<OpCode>> {
         if self.page.is_empty() && self.at > OpId::ZERO {
-            let max = if self.file.is_some() { PAGE_FILE } else { PAGE_LOG };
+            let (file, below, max) = match self.of {
+                Of::Log => (None, None, PAGE_LOG),
+                Of::File(file) => (Some(file), None, PAGE_FILE),
+                Of::Below(folder) => (None, Some(folder), PAGE_LOG),
+            };
             let query = OpQuery {
-                file: self.file,
+                file,
+                below,
                 direction: Direction::NewestFirst,
                 max,
                 ..OpQuery::all(View { at: self.at, ..view })
@@ -273,9 +293,112 @@ impl Files {
                 self.left.insert(file, until);
             }
             self.known.insert(file, until);
-            self.streams.retain(|stream| stream.file != Some(file));
-            self.streams.push(Stream::new(Some(file), until));
+            self.streams.retain(|stream| stream.of != Of::File(file));
+            self.streams.push(Stream::new(Of::File(file), until));
         }
+    }
+}
+
+/// The operations in which something of a folder's history can be: those that were made in it, and, once the walk comes
+/// to where something arrived from elsewhere, those that were made there before.
+#[derive(Debug, Default)]
+struct Places {
+    /// The streams by the latest moment at which their next operation can be.
+    next: BinaryHeap<(OpId, usize)>,
+    streams: Vec<Stream>,
+    /// Up to where what was made in a folder, or about a file, comes.
+    known: HashMap<Of, OpId>,
+    last: Option<OpId>,
+    /// The storage tells the whole log.
+    everything: bool,
+}
+
+impl Places {
+    fn new<S: FileSystemStorage + ?Sized>(storage: &S, view: View, inside: &Inside) -> Result<Self> {
+        let nowhere = OpQuery { below: Some(FileId::new(u64::MAX)), max: 1, ..OpQuery::all(view) };
+        let mut places = Self { everything: !storage.ops(&nowhere)?.is_empty(), ..Self::default() };
+        if places.everything {
+            places.add(Of::Log, view.at);
+        } else {
+            for (occupant, until) in &inside.occupants {
+                places.add(Of::Below(*occupant), *until);
+                // Earlier the path may have named a file.
+                places.add(Of::File(*occupant), *until);
+            }
+        }
+        Ok(places)
+    }
+
+    fn add(&mut self, of: Of, until: OpId) {
+        if self.known.get(&of).is_none_or(|known| *known < until) {
+            self.known.insert(of, until);
+            self.next.push((until, self.streams.len()));
+            self.streams.push(Stream::new(of, until));
+        }
+    }
+
+    fn next<S: FileSystemStorage + ?Sized>(
+        &mut self,
+        storage: &S,
+        view: View,
+        inside: &mut Inside,
+    ) -> Result<Option<OpCode>> {
+        while let Some((_, at)) = self.next.pop() {
+            let stream = &mut self.streams[at];
+            let is_due = !stream.page.is_empty();
+            let Some(op) = stream.next(storage, view)? else { continue };
+            if !is_due && self.next.peek().is_some_and(|(other, _)| *other > op.last_id) {
+                // The page was not read yet, and begins later than another one.
+                stream.page.push_front(op);
+                self.next.push((stream.bound(), at));
+                continue;
+            }
+            self.next.push((stream.bound(), at));
+            // Two streams can share an operation: it comes once.
+            if self.last.is_none_or(|last| op.last_id < last) {
+                self.last = Some(op.last_id);
+                self.follow(storage, view, inside, &op)?;
+                return Ok(Some(op));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on with the past of what came into the folder by an operation.
+    fn follow<S: FileSystemStorage + ?Sized>(
+        &mut self,
+        storage: &S,
+        view: View,
+        inside: &mut Inside,
+        op: &OpCode,
+    ) -> Result<()> {
+        if self.everything {
+            return Ok(());
+        }
+        let arrived = match op.op_type.change() {
+            OpType::Rename { file, from, to, displaced } => {
+                let taken = match displaced {
+                    Displaced::Exchanged(taken) => Some((*taken, to.dir)),
+                    Displaced::Nothing | Displaced::Replaced(_) => None,
+                };
+                [Some((*file, from.dir)), taken]
+            }
+            OpType::Hardlink { file, .. } => [Some((*file, FileId::ROOT)), None],
+            _ => return Ok(()),
+        };
+        let then = View { at: op.last_id, ..view };
+        for (file, from) in arrived.into_iter().flatten() {
+            if inside.was_inside(storage, then, from)? {
+                continue;
+            }
+            let is_folder = op.metadata_of(file).is_some_and(|metadata| metadata.kind == FileKind::Directory);
+            if is_folder {
+                self.add(Of::Below(file), op.last_id.prev());
+            } else if inside.is_inside_now(storage, view, file)? {
+                self.add(Of::File(file), op.last_id.prev());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -286,6 +409,8 @@ struct Inside {
     occupants: HashMap<FileId, OpId>,
     /// Folders, at the moment of the walk.
     then: HashMap<FileId, bool>,
+    /// Whether files of which only the inode changed had a name inside, at the moment of the walk.
+    named_then: HashMap<FileId, bool>,
     /// Files, at the moment of the view.
     now: HashMap<FileId, bool>,
 }
@@ -299,7 +424,7 @@ impl Inside {
                 break;
             }
         }
-        Ok(Self { occupants, then: HashMap::new(), now: HashMap::new() })
+        Ok(Self { occupants, then: HashMap::new(), named_then: HashMap::new(), now: HashMap::new() })
     }
 
     fn concerns<S: FileSystemStorage + ?Sized>(&mut self, storage: &S, view: View, op: &OpCode) -> Result<bool> {
@@ -308,20 +433,48 @@ impl Inside {
             return Ok(true);
         }
         let then = View { at: op.last_id, ..view };
-        let mut folders: Vec<FileId> = op.op_type.entry().map(|entry| entry.dir).into_iter().collect();
-        match op.op_type.change() {
-            OpType::Rename { from, .. } => folders.push(from.dir),
-            change if !change.is_namespace() => {
-                folders.extend(storage.names(then, file)?.into_iter().map(|entry| entry.dir));
+        let was_inside = match (op.op_type.entry(), op.op_type.change()) {
+            (Some(entry), change) => {
+                // Before this operation the file had other names.
+                self.named_then.remove(&file);
+                op.op_type.displaced_file().iter().for_each(|file| _ = self.named_then.remove(file));
+                let from = match change {
+                    OpType::Rename { from, .. } => Some(from.dir),
+                    _ => None,
+                };
+                self.was_inside(storage, then, entry.dir)?
+                    || from.map_or(Ok(false), |from| self.was_inside(storage, then, from))?
             }
-            _ => {}
+            (None, _) => self.was_named_inside(storage, then, file)?,
+        };
+        Ok(was_inside || self.is_inside_now(storage, view, file)?)
+    }
+
+    /// The next operation renamed a folder: what was known about the moment of the walk does not hold before it.
+    fn forget_then(&mut self) {
+        self.then.clear();
+        self.named_then.clear();
+    }
+
+    /// Tells whether a file had a name in the folder in question, or below it.
+    fn was_named_inside<S: FileSystemStorage + ?Sized>(
+        &mut self,
+        storage: &S,
+        then: View,
+        file: FileId,
+    ) -> Result<bool> {
+        if let Some(known) = self.named_then.get(&file) {
+            return Ok(*known);
         }
-        for folder in folders {
-            if self.was_inside(storage, then, folder)? {
-                return Ok(true);
-            }
+        let mut inside = false;
+        for entry in storage.names(then, file)? {
+            inside = inside || self.was_inside(storage, then, entry.dir)?;
         }
-        self.is_inside_now(storage, view, file)
+        if self.named_then.len() >= CACHE_MAX {
+            self.named_then.clear();
+        }
+        self.named_then.insert(file, inside);
+        Ok(inside)
     }
 
     fn is_occupant(&self, file: FileId, at: OpId) -> bool {
@@ -377,5 +530,49 @@ impl Inside {
         }
         self.now.insert(file, inside);
         Ok(inside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::Workload;
+    use crate::model::BranchId;
+    use crate::storage::{FileSystemStorageExt, MemoryStorage};
+
+    /// Walks the history of a folder, by what the storage knows about folders or by the whole log.
+    fn walk(storage: &Arc<MemoryStorage>, path: &RelPath, everything: bool) -> Vec<OpId> {
+        let view = View::new(BranchId::MAIN, storage.head().unwrap().op);
+        let mut source = Source::new(storage.clone(), view, path).unwrap().unwrap();
+        if let Which::Folder { places, .. } = &mut source.which {
+            assert!(!places.everything);
+            if everything {
+                *places = Places { everything, ..Places::default() };
+                places.add(Of::Log, view.at);
+            }
+        }
+        std::iter::from_fn(|| source.next().unwrap()).map(|op| op.last_id).collect()
+    }
+
+    #[test]
+    fn the_history_of_a_folder_is_the_same_with_and_without_the_whole_log() {
+        let mut compared = 0;
+        for seed in 0..25 {
+            let storage = Arc::new(MemoryStorage::new());
+            let mut workload = Workload::new(seed);
+            for _ in 0..250 {
+                workload.step();
+            }
+            workload.log().commit(&*storage).unwrap();
+            let view = View::latest(BranchId::MAIN);
+            let found: Vec<_> = storage.walk(view, &RelPath::root()).unwrap().map(Result::unwrap).collect();
+            let folders = found.iter().filter(|found| found.metadata.kind == FileKind::Directory);
+            for folder in folders.filter(|folder| !folder.path.is_root()) {
+                let expected = walk(&storage, &folder.path, true);
+                assert_eq!(walk(&storage, &folder.path, false), expected, "seed {seed}, {}", folder.path);
+                compared += expected.len();
+            }
+        }
+        assert!(compared > 1000, "{compared}");
     }
 }

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::model::{
-    BranchId, Effect, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpCode, OpData, OpId, Timestamp, View,
-    XattrName,
+    BranchId, Effect, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpCode, OpData, OpId, OpType, Timestamp,
+    View, XattrName,
 };
 use crate::storage::sparse::SparseMap;
 use crate::storage::versions::{Lineage, Versions};
@@ -163,6 +163,24 @@ impl State {
                 Some(DirEntry { name: name.clone(), file, kind })
             },
         )
+    }
+
+    /// Tells whether an operation was made in a folder, as the tree was right afterwards.
+    pub(super) fn is_below(&self, op: &OpCode, folder: FileId) -> bool {
+        let after = self.lineage(View::new(op.branch, op.last_id)).expect("the branch of an operation exists");
+        if op.op_type.file() == folder || op.op_type.displaced_file() == Some(folder) {
+            let metadata = self.nodes.get(&folder).and_then(|versions| versions.newest(&after));
+            return metadata.is_some_and(|metadata| metadata.kind == FileKind::Directory);
+        }
+        let mut folders: Vec<FileId> = op.op_type.entry().map(|entry| entry.dir).into_iter().collect();
+        if let OpType::Rename { from, .. } = op.op_type.change() {
+            folders.push(from.dir);
+        }
+        folders.extend(self.names(&after, op.op_type.file()).into_iter().map(|entry| entry.dir));
+        folders.into_iter().any(|from| {
+            let parent = |at: &FileId| self.names(&after, *at).first().map(|entry| entry.dir);
+            std::iter::successors(Some(from), parent).any(|at| at == folder)
+        })
     }
 
     /// Returns a file's names, the oldest first.

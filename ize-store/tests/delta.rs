@@ -1,0 +1,115 @@
+//! What is rewritten is stored as its difference to what was there before, and reads as it was.
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use ize_core::conformance::{LogBuilder, assert_same};
+use ize_core::model::{FileId, OpId, View};
+use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, StorageError};
+use ize_store::{Store, StoreOptions};
+use tempfile::TempDir;
+
+const SAVES: usize = 100;
+
+/// Some text that does not compress well, and is a little different in each version.
+fn text(version: usize) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut lines: Vec<String> = (0..400).map(|_| format!("{:032x}\n", rng.u128(..))).collect();
+    lines[version % 400] = format!("version {version}\n");
+    lines.insert(version % 17, format!("one more line in version {version}\n"));
+    lines.concat().into_bytes()
+}
+
+/// How a program saves.
+#[derive(Clone, Copy)]
+enum Way {
+    /// The file is emptied and written anew.
+    InPlace,
+    /// It is removed and made again.
+    Anew,
+    /// Another one is written and renamed over it.
+    Safe,
+}
+
+fn save(log: &mut LogBuilder, way: Way, file: FileId, content: &[u8]) -> FileId {
+    let root = FileId::ROOT;
+    match way {
+        Way::InPlace => {
+            log.truncate(file, 0);
+            log.write(file, 0, content);
+            file
+        }
+        Way::Anew => {
+            log.remove(root, "a");
+            log.create_with(root, "a", content)
+        }
+        Way::Safe => {
+            let new = log.create(root, "a.tmp");
+            log.write(new, 0, content);
+            log.rename((root, "a.tmp"), (root, "a"));
+            new
+        }
+    }
+}
+
+fn bytes_of_packs(dir: &TempDir) -> u64 {
+    let packs = std::fs::read_dir(dir.path().join("packs")).unwrap();
+    packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// Returns the store after many saves of one file, and the operation after each.
+fn saved(way: Way, dir: &TempDir) -> (Store, MemoryStorage, Vec<(OpId, FileId)>) {
+    let (store, model) = (Store::create(dir.path(), &StoreOptions::default()).unwrap(), MemoryStorage::new());
+    let mut log = LogBuilder::new();
+    let mut file = log.create_with(FileId::ROOT, "a", &text(0));
+    let mut moments = Vec::new();
+    for version in 1..=SAVES {
+        file = save(&mut log, way, file, &text(version));
+        moments.push((log.head(), file));
+        if version % 3 == 0 || version == SAVES {
+            let batch = Batch { ops: log.take(), landmarks: Vec::new() };
+            model.commit(&batch).unwrap();
+            store.commit(&batch).unwrap();
+        }
+    }
+    (store, model, moments)
+}
+
+#[test]
+fn many_versions_take_little_more_than_what_is_new_in_them() {
+    for way in [Way::InPlace, Way::Anew, Way::Safe] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, model, moments) = saved(way, &dir);
+        let whole = (SAVES * text(0).len()) as u64;
+        assert!(bytes_of_packs(&dir) < whole / 10, "{} of {whole}", bytes_of_packs(&dir));
+        for (version, (at, file)) in moments.iter().enumerate() {
+            let mut content = vec![0; 64 * 1024];
+            let len = store.read(View::main(*at), *file, 0, &mut content).unwrap();
+            assert!(content[..len] == text(version + 1), "version {}", version + 1);
+        }
+        assert_same(&model, &store);
+        store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
+        drop(store);
+        let options = StoreOptions::default();
+        Store::rebuild_index(dir.path(), &options, &mut |finding| panic!("{finding:?}")).unwrap();
+        assert_same(&model, &Store::open(dir.path(), &options).unwrap());
+    }
+}
+
+#[test]
+fn damage_to_one_version_is_found_in_those_that_are_made_of_it_and_ends_at_the_next_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _, moments) = saved(Way::InPlace, &dir);
+    drop(store);
+    let path = dir.path().join("packs/00000001.pack");
+    let mut pack = std::fs::read(&path).unwrap();
+    // In the first chunk's content.
+    pack[16 + 16 + 36 + 500] ^= 1;
+    std::fs::write(&path, pack).unwrap();
+    let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
+    let read = |(at, file): (OpId, FileId)| store.read(View::main(at), file, 0, &mut vec![0; 64 * 1024]);
+    let damaged = moments.iter().filter(|moment| matches!(read(**moment), Err(StorageError::Corrupt(_)))).count();
+    assert!((1..=32).contains(&damaged), "{damaged}");
+    assert!(moments[damaged..].iter().all(|moment| read(*moment).is_ok()));
+    let mut lost = 0;
+    store.verify(&mut |_| lost += 1).unwrap();
+    assert!(lost > 0);
+}
