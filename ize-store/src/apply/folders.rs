@@ -93,6 +93,13 @@ impl Folders {
             | OpType::Special { file, entry, .. } => {
                 self.parents.insert((branch, *file), vec![entry.dir]);
             }
+            OpType::Hardlink { file, entry } => {
+                if let Some(known) = self.parents.get_mut(&(branch, *file))
+                    && !known.contains(&entry.dir)
+                {
+                    known.push(entry.dir);
+                }
+            }
             OpType::Rename { file, to, .. } if has_one_name(op) => {
                 self.parents.insert((branch, *file), vec![to.dir]);
             }
@@ -136,15 +143,17 @@ impl Folders {
             }
             let bad = || bad_row(Table::Links, &found);
             let prefix = found.get(..32).ok_or_else(bad)?;
-            if draft.newest(Table::Links, prefix, lineage)?.is_some_and(|(_, value)| value == [1]) {
+            let is_there = draft.newest(Table::Links, prefix, lineage)?.is_some_and(|(_, value)| value == [1]);
+            if is_there {
                 parents.push(FileId::new(key::number(prefix, 8).ok_or_else(bad)?));
             }
-            match key::after(prefix) {
+            // One name tells of its folder: a file may have tens of thousands of them there.
+            let next = if is_there { key::after(&prefix[..16]) } else { key::after(prefix) };
+            match next {
                 Some(next) => from = next,
                 None => break,
             }
         }
-        parents.dedup();
         self.parents.insert((branch, file), parents.clone());
         Ok(parents)
     }
