@@ -50,9 +50,9 @@ fn insert(criterion: &mut Criterion) {
                 let dir = TempDir::new().expect("a temporary folder can be made");
                 let storage = (kind.make)(&dir);
                 let mut history = History::new(1);
-                storage.commit(&history.batch(1000)).expect("the history is valid");
+                storage.commit(&history.batch(scaled(1000))).expect("the history is valid");
                 let commit = |batch| storage.commit(&batch).expect("the history is valid");
-                bencher.iter_batched(|| history.batch(ops), commit, BatchSize::PerIteration);
+                bencher.iter_batched(|| history.batch(scaled(ops)), commit, BatchSize::PerIteration);
             });
         }
     }
@@ -70,7 +70,7 @@ fn filled(kind: &Kind) -> Filled {
     let dir = TempDir::new().expect("a temporary folder can be made");
     let storage = (kind.make)(&dir);
     let mut history = History::new(1);
-    for _ in 0..OPS / 1000 {
+    for _ in 0..scaled(OPS) / 1000 {
         storage.commit(&history.batch(1000)).expect("the history is valid");
     }
     Filled { _dir: dir, storage, history }
@@ -83,7 +83,7 @@ fn reads(criterion: &mut Criterion) {
         let mut rng = Rng::with_seed(2);
         let now = View::main(OpId::MAX);
         let file = |rng: &mut Rng| history.files[rng.usize(..history.files.len())].clone();
-        let past = |rng: &mut Rng| View::main(OpId::new(rng.u64(1..OPS as u64)));
+        let past = |rng: &mut Rng| View::main(OpId::new(rng.u64(1..scaled(OPS) as u64)));
         let mut buf = vec![0; 16 * 1024];
 
         group.bench_function(BenchmarkId::new("lookup and stat", kind.name), |bencher| {
