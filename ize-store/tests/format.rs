@@ -46,7 +46,7 @@ fn fixture(version: u32) -> std::path::PathBuf {
 
 /// `cargo test -p ize-store --test format -- --ignored` makes the fixture of the present version.
 #[test]
-#[ignore = "makes the fixture"]
+#[ignore = "no test: writes the fixture, once for each version of the format"]
 fn make_fixture() {
     let dir = tempfile::tempdir().unwrap();
     fill(&Store::create(dir.path(), &StoreOptions::default()).unwrap());

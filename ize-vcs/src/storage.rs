@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ize_core::failpoint;
-use ize_core::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
+use ize_core::model::OpId;
 use ize_core::storage::{
-    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, Incoming, NativeChange, OpQuery, Ref, RefName,
-    RefTarget, Result, Severity, SizeOf, StorageError, StorageInfo, Xattr,
+    Batch, FileSystemStorage, Finding, Incoming, NativeChange, RefName, RefTarget, Result, Severity, SizeOf,
+    StorageError, StorageInfo,
 };
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -225,6 +225,8 @@ impl Drop for PijulStorage {
 }
 
 impl FileSystemStorage for PijulStorage {
+    ize_core::forward_queries!(index);
+
     fn info(&self) -> Result<StorageInfo> {
         let index = self.index.info()?;
         let bytes = disk::bytes_below(&self.layout.dot_pijul());
@@ -232,10 +234,6 @@ impl FileSystemStorage for PijulStorage {
         let mut sizes = vec![SizeOf { part: "repository".to_owned(), bytes }];
         sizes.extend(index.sizes);
         Ok(StorageInfo { backend: "pijul".to_owned(), format_version: FORMAT_VERSION, sizes, ..index })
-    }
-
-    fn head(&self) -> Result<Head> {
-        self.index.head()
     }
 
     fn commit(&self, batch: &Batch) -> Result<()> {
@@ -247,50 +245,6 @@ impl FileSystemStorage for PijulStorage {
         failpoint::pass("vcs-index-committed");
         self.with_follower(&mut writing, |follower| follower.follow(Some(batch)));
         Ok(())
-    }
-
-    fn ops(&self, query: &OpQuery) -> Result<Vec<OpCode>> {
-        self.index.ops(query)
-    }
-
-    fn op_at_time(&self, time: Timestamp) -> Result<OpId> {
-        self.index.op_at_time(time)
-    }
-
-    fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>> {
-        self.index.node(view, file)
-    }
-
-    fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>> {
-        self.index.entry(view, dir, name)
-    }
-
-    fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>> {
-        self.index.entries(view, dir, after, max)
-    }
-
-    fn names(&self, view: View, file: FileId) -> Result<Vec<Entry>> {
-        self.index.names(view, file)
-    }
-
-    fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>> {
-        self.index.bindings(view, entry, max)
-    }
-
-    fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.index.read(view, file, offset, buf)
-    }
-
-    fn extents(&self, view: View, file: FileId, from: u64, max: usize) -> Result<Vec<Extent>> {
-        self.index.extents(view, file, from, max)
-    }
-
-    fn xattrs(&self, view: View, file: FileId) -> Result<Vec<Xattr>> {
-        self.index.xattrs(view, file)
-    }
-
-    fn refs(&self) -> Result<Vec<Ref>> {
-        self.index.refs()
     }
 
     fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {

@@ -111,14 +111,20 @@ fn a_database_that_changed_by_itself_is_not_opened_and_made_anew() {
     }
 }
 
-#[test]
-fn a_database_that_another_program_wrote_is_taken_as_it_is() {
+/// A repository with one file that nobody has open.
+fn closed_with_one_file() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let storage = create(dir.path(), &options());
     let mut log = LogBuilder::new();
     log.create_with(FileId::ROOT, "a", b"1\n");
     log.commit(&storage).unwrap();
     drop(storage);
+    dir
+}
+
+#[test]
+fn a_database_that_another_program_wrote_is_taken_as_it_is() {
+    let dir = closed_with_one_file();
     let foreign = Foreign::checkout(dir.path());
     foreign.write("a", b"2\n");
     foreign.record("elsewhere");
@@ -129,12 +135,7 @@ fn a_database_that_another_program_wrote_is_taken_as_it_is() {
 
 #[test]
 fn a_tree_that_is_not_as_history_has_it_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = create(dir.path(), &options());
-    let mut log = LogBuilder::new();
-    log.create_with(FileId::ROOT, "a", b"1\n");
-    log.commit(&storage).unwrap();
-    drop(storage);
+    let dir = closed_with_one_file();
     // An index that tells something else of the same operations.
     let other = std::sync::Arc::new(ize_core::storage::MemoryStorage::new());
     let mut log = LogBuilder::new();

@@ -29,6 +29,7 @@
 mod changes;
 mod error;
 mod ext;
+mod forward;
 mod history;
 mod memory;
 mod native;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ize_core::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, RelPath, Timestamp, View};
+use ize_core::model::{OpId, RelPath};
 use ize_core::project::{
     Backend, BackendOptions, Backends, CentralDir, NewProject, Project, ProjectInfo, ProjectName, ProjectOptions,
     Settings,
 };
 use ize_core::storage::{
-    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, Incoming, IncomingEdit, MemoryStorage,
-    NativeChange, OpQuery, Ref, RefName, RefTarget, Result, StorageError, StorageInfo, Xattr,
+    Batch, FileSystemStorage, Finding, Incoming, IncomingEdit, MemoryStorage, NativeChange, RefName, RefTarget, Result,
+    StorageError, StorageInfo,
 };
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -42,6 +42,8 @@ impl Vault {
 }
 
 impl FileSystemStorage for Vault {
+    ize_core::forward_queries!(inner);
+
     fn commit(&self, batch: &Batch) -> Result<()> {
         if self.suspended.load(Ordering::SeqCst) {
             return Err(StorageError::Suspended);
@@ -80,42 +82,6 @@ impl FileSystemStorage for Vault {
 
     fn info(&self) -> Result<StorageInfo> {
         self.inner.info()
-    }
-    fn head(&self) -> Result<Head> {
-        self.inner.head()
-    }
-    fn ops(&self, query: &OpQuery) -> Result<Vec<OpCode>> {
-        self.inner.ops(query)
-    }
-    fn op_at_time(&self, time: Timestamp) -> Result<OpId> {
-        self.inner.op_at_time(time)
-    }
-    fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>> {
-        self.inner.node(view, file)
-    }
-    fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>> {
-        self.inner.entry(view, dir, name)
-    }
-    fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>> {
-        self.inner.entries(view, dir, after, max)
-    }
-    fn names(&self, view: View, file: FileId) -> Result<Vec<Entry>> {
-        self.inner.names(view, file)
-    }
-    fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>> {
-        self.inner.bindings(view, entry, max)
-    }
-    fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.inner.read(view, file, offset, buf)
-    }
-    fn extents(&self, view: View, file: FileId, from: u64, max: usize) -> Result<Vec<Extent>> {
-        self.inner.extents(view, file, from, max)
-    }
-    fn xattrs(&self, view: View, file: FileId) -> Result<Vec<Xattr>> {
-        self.inner.xattrs(view, file)
-    }
-    fn refs(&self) -> Result<Vec<Ref>> {
-        self.inner.refs()
     }
     fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
         self.inner.set_ref(name, target)

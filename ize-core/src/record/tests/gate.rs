@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::model::{Entry, FileId, FileMetadata, Name, OpCode, OpId, Timestamp, View};
 use crate::storage::{
-    Batch, Binding, DirEntry, Extent, FileSystemStorage, Finding, Head, MemoryStorage, OpQuery, Ref, RefName,
-    RefTarget, Result, StorageError, StorageInfo, Xattr,
+    Batch, FileSystemStorage, Finding, MemoryStorage, RefName, RefTarget, Result, StorageError, StorageInfo,
 };
 
 type Failure = Box<dyn Fn() -> StorageError + Send>;
@@ -40,6 +38,8 @@ impl GatedStorage {
 }
 
 impl FileSystemStorage for GatedStorage {
+    crate::forward_queries!(inner);
+
     fn commit(&self, batch: &Batch) -> Result<()> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         self.batch_ops_max.fetch_max(batch.ops.len() as u64, Ordering::SeqCst);
@@ -55,42 +55,6 @@ impl FileSystemStorage for GatedStorage {
 
     fn info(&self) -> Result<StorageInfo> {
         self.inner.info()
-    }
-    fn head(&self) -> Result<Head> {
-        self.inner.head()
-    }
-    fn ops(&self, query: &OpQuery) -> Result<Vec<OpCode>> {
-        self.inner.ops(query)
-    }
-    fn op_at_time(&self, time: Timestamp) -> Result<OpId> {
-        self.inner.op_at_time(time)
-    }
-    fn node(&self, view: View, file: FileId) -> Result<Option<FileMetadata>> {
-        self.inner.node(view, file)
-    }
-    fn entry(&self, view: View, dir: FileId, name: &Name) -> Result<Option<FileId>> {
-        self.inner.entry(view, dir, name)
-    }
-    fn entries(&self, view: View, dir: FileId, after: Option<&Name>, max: usize) -> Result<Vec<DirEntry>> {
-        self.inner.entries(view, dir, after, max)
-    }
-    fn names(&self, view: View, file: FileId) -> Result<Vec<Entry>> {
-        self.inner.names(view, file)
-    }
-    fn bindings(&self, view: View, entry: &Entry, max: usize) -> Result<Vec<Binding>> {
-        self.inner.bindings(view, entry, max)
-    }
-    fn read(&self, view: View, file: FileId, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.inner.read(view, file, offset, buf)
-    }
-    fn extents(&self, view: View, file: FileId, from: u64, max: usize) -> Result<Vec<Extent>> {
-        self.inner.extents(view, file, from, max)
-    }
-    fn xattrs(&self, view: View, file: FileId) -> Result<Vec<Xattr>> {
-        self.inner.xattrs(view, file)
-    }
-    fn refs(&self) -> Result<Vec<Ref>> {
-        self.inner.refs()
     }
     fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
         self.inner.set_ref(name, target)
