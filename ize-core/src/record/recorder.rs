@@ -12,7 +12,7 @@ use super::error::chain;
 use super::poison::Poison;
 use super::recovery::replay;
 use super::shared::{Caretaker, Log, Shared};
-use super::syncer::{self, Syncer, Then};
+use super::syncer::{self, Syncer};
 use super::tree_sync::{TreeSync, TreeSyncDue, UnsyncedTree};
 use super::{
     DurabilityMode, OP_TARGET, OpCodeProcessor, OpCodeQueue, OpDraft, ProcessorConfig, QueueLimits, QueueStats,
@@ -293,19 +293,11 @@ impl Recorder {
     /// the errors of [`Recorder::sync`].
     pub fn settle(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
         match self.durability {
-            _ if self.commits_first => self.settle_committed(Box::new(then)),
+            // A commit is durable by itself.
+            _ if self.commits_first => self.shared.queue.on_committed(self.recorded(), Box::new(then)),
             DurabilityMode::Immediate => self.shared.on_durable(Box::new(then)),
             DurabilityMode::GroupCommit { .. } | DurabilityMode::Relaxed => then(Ok(())),
         }
-    }
-
-    fn settle_committed(&self, then: Then) {
-        let (shared, durability) = (Arc::clone(&self.shared), self.durability);
-        let committed = move |outcome: Result<()>| match (outcome, durability) {
-            (Ok(()), DurabilityMode::Immediate) => shared.on_durable(then),
-            (outcome, _) => then(outcome),
-        };
-        self.shared.queue.on_committed(self.recorded(), Box::new(committed));
     }
 
     /// Waits for what [`Recorder::settle`] calls back for.

@@ -103,15 +103,18 @@ fn an_operation_settles_after_a_sync_in_immediate_mode_and_at_once_in_the_others
     }
 }
 
+/// A recorder of which nothing is committed before long unless somebody waits for it, and its storage.
+fn open_commits_first(durability: DurabilityMode) -> (Recorder, Arc<gate::GatedStorage>) {
+    let (medium, storage) = (Arc::new(MemoryMedium::new()), Arc::new(gate::GatedStorage::default()));
+    let processor = ProcessorConfig { poll_interval: Duration::from_secs(3600), ..ProcessorConfig::default() };
+    let options = RecorderOptions { durability, commits_first: true, processor, ..options() };
+    (Recorder::open_on(storage.clone(), medium, BranchId::MAIN, options).unwrap(), storage)
+}
+
 #[test]
 fn where_storage_comes_first_an_operation_settles_after_its_commit() {
     for durability in [DurabilityMode::Relaxed, DurabilityMode::Immediate] {
-        let (medium, storage) = (MemoryMedium::new(), Arc::new(gate::GatedStorage::default()));
-        // Nothing is committed before long, unless somebody waits for it.
-        let processor = ProcessorConfig { poll_interval: Duration::from_secs(3600), ..ProcessorConfig::default() };
-        let options = RecorderOptions { durability, commits_first: true, processor, ..options() };
-        let medium: Arc<dyn crate::journal::Medium> = Arc::new(medium);
-        let recorder = Recorder::open_on(storage.clone(), medium, BranchId::MAIN, options).unwrap();
+        let (recorder, storage) = open_commits_first(durability);
         storage.shut_gate();
         let file = recorder.allocate_file();
         recorder.append(recorder.reserve(0).unwrap(), create(file, "file")).unwrap();
@@ -125,6 +128,23 @@ fn where_storage_comes_first_an_operation_settles_after_its_commit() {
         storage.fail(1, || StorageError::Corrupt("for good".to_owned()));
         assert!(matches!(try_record(&recorder, write(file, b"lost")), Err(RecordError::Poisoned(_))));
     }
+}
+
+#[test]
+fn closing_while_an_operation_waits_for_its_commit_commits_and_answers_it() {
+    let (recorder, storage) = open_commits_first(DurabilityMode::Immediate);
+    storage.shut_gate();
+    recorder.append(recorder.reserve(0).unwrap(), create(recorder.allocate_file(), "file")).unwrap();
+    let settled = called_back(|then| recorder.settle(then));
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| recorder.close());
+        // Nobody waits for a sync, so the sync thread is gone by then.
+        assert!(settled.recv_timeout(Duration::from_millis(50)).is_err());
+        storage.open_gate();
+        settled.recv_timeout(SOON).unwrap().unwrap();
+        closing.join().unwrap().unwrap();
+    });
+    assert_eq!(storage.head().unwrap().op, recorder.recorded());
 }
 
 #[test]
