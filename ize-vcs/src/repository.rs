@@ -27,7 +27,7 @@ const SYNCED_ONE_BY_ONE_MAX: usize = 12;
 
 /// An open repository. One writer at a time: the caller holds a lock.
 pub(crate) struct Repository {
-    pristine: Pristine,
+    database: Mutex<Database>,
     /// The change files.
     pub(crate) changes: FileSystem,
     layout: Layout,
@@ -41,12 +41,7 @@ impl Repository {
     /// # Errors
     /// [`StorageError::Locked`] if another process uses it; [`StorageError::Corrupt`].
     pub(crate) fn open(layout: &Layout) -> Result<Self> {
-        let pristine = Pristine::new(layout.database()).map_err(|error| match error {
-            SanakirjaError::PristineLocked => StorageError::Locked,
-            error => StorageError::Corrupt(format!("the repository's database cannot be opened: {error}")),
-        })?;
-        let changes = FileSystem::from_changes(layout.changes(), OPEN_CHANGES);
-        Ok(Self { pristine, changes, layout: layout.clone(), durable_folders: Mutex::default() })
+        Ok(Self::with(Database::open(&layout.database())?, layout))
     }
 
     /// Makes an empty database in memory over the same change files.
@@ -55,8 +50,13 @@ impl Repository {
     /// If there is no memory.
     pub(crate) fn in_memory(layout: &Layout) -> Result<Self> {
         let pristine = Pristine::new_anon().or_pijul("making a database in memory")?;
+        Ok(Self::with(Database { pristine, mapped: None }, layout))
+    }
+
+    fn with(database: Database, layout: &Layout) -> Self {
         let changes = FileSystem::from_changes(layout.changes(), OPEN_CHANGES);
-        Ok(Self { pristine, changes, layout: layout.clone(), durable_folders: Mutex::default() })
+        let durable_folders = Mutex::default();
+        Self { database: Mutex::new(database), changes, layout: layout.clone(), durable_folders }
     }
 
     /// Begins a transaction.
@@ -64,7 +64,7 @@ impl Repository {
     /// # Errors
     /// [`StorageError::Corrupt`] if the database is damaged.
     pub(crate) fn begin(&self) -> Result<Txn> {
-        let begun = self.pristine.arc_txn_begin();
+        let begun = self.database.lock().pristine.arc_txn_begin();
         begun.map_err(|error| StorageError::Corrupt(format!("the repository's database cannot be read: {error}")))
     }
 
@@ -75,7 +75,8 @@ impl Repository {
     pub(crate) fn commit(&self, txn: Txn, saved: &[Hash]) -> Result<()> {
         self.sync_changes(saved)?;
         ize_core::failpoint::pass("vcs-changes-synced");
-        txn.commit().or_pijul("committing to the repository's database")
+        txn.commit().or_pijul("committing to the repository's database")?;
+        self.database.lock().map_as_one(&self.layout.database())
     }
 
     fn sync_changes(&self, saved: &[Hash]) -> Result<()> {
@@ -102,6 +103,37 @@ impl Repository {
     pub(crate) fn file_of(&self, hash: &Hash) -> PathBuf {
         self.changes.filename(hash)
     }
+}
+
+/// The database of a repository.
+struct Database {
+    pristine: Pristine,
+    /// How many bytes of its file are mapped as one; `None` where there is no file.
+    mapped: Option<u64>,
+}
+
+impl Database {
+    fn open(file: &Path) -> Result<Self> {
+        let pristine = Pristine::new(file).map_err(|error| match error {
+            SanakirjaError::PristineLocked => StorageError::Locked,
+            error => StorageError::Corrupt(format!("the repository's database cannot be opened: {error}")),
+        })?;
+        Ok(Self { pristine, mapped: Some(length(file)?) })
+    }
+
+    /// Opens a file that has grown anew: each time it grows it gets a mapping more, and a commit syncs every mapping by itself.
+    fn map_as_one(&mut self, file: &Path) -> Result<()> {
+        match self.mapped {
+            Some(mapped) if length(file)? > mapped => *self = Self::open(file)?,
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+fn length(file: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(file);
+    metadata.map(|metadata| metadata.len()).map_err(|error| failed("looking at the repository's database", error))
 }
 
 /// Finds a channel.
