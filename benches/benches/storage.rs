@@ -1,9 +1,11 @@
 //! Each storage backend: batches in, and the questions that people's commands ask. All backends get the same history.
 
 use std::hint::black_box;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use ize_benches::{History, Project};
 use ize_core::model::{OpId, View};
@@ -170,7 +172,79 @@ fn versions(criterion: &mut Criterion) {
         });
         group.sample_size(20);
     }
+    group.sample_size(10);
+    for peer in PEERS {
+        recorded_by(&mut group, peer);
+    }
     group.finish();
+}
+
+/// A program that keeps versions when it is told to: how it begins in a folder of files, and how it records what changed.
+struct Peer {
+    name: &'static str,
+    begin: &'static [&'static [&'static str]],
+    record: &'static [&'static [&'static str]],
+}
+
+const PEERS: &[Peer] = &[
+    Peer {
+        name: "git add and commit",
+        begin: &[&["git", "init", "--quiet"]],
+        record: &[
+            &["git", "add", "--all"],
+            &[
+                "git",
+                "-c",
+                "user.name=Ize",
+                "-c",
+                "user.email=ize@example.org",
+                "commit",
+                "--quiet",
+                "--message",
+                "save",
+            ],
+        ],
+    },
+    Peer {
+        name: "pijul record",
+        begin: &[
+            &["pijul", "init"],
+            &["pijul", "key", "generate", "--no-encryption", "--no-prompt", "bench"],
+            &["pijul", "add", "--recursive", "."],
+        ],
+        record: &[&["pijul", "record", "--all", "--message", "save", "--author", "Ize"]],
+    },
+];
+
+/// One edit of 4 KiB among 10,000 files, written to a plain folder and recorded by another program: whole processes.
+fn recorded_by(group: &mut BenchmarkGroup<'_, WallTime>, peer: &Peer) {
+    let (dir, home) = (TempDir::new().expect("a folder can be made"), TempDir::new().expect("a folder can be made"));
+    let files = scaled(10_000);
+    let mut rng = Rng::with_seed(7);
+    let mut edit = |file: usize| {
+        let folder = dir.path().join(format!("folder-{}", file / 100));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let content: String = (0..4096).map(|at| if at % 64 == 63 { '\n' } else { rng.lowercase() }).collect();
+        std::fs::write(folder.join(format!("file-{file}.txt")), content).expect("a file can be written");
+    };
+    (0..files).for_each(&mut edit);
+    let run = |commands: &[&[&str]]| {
+        commands.iter().all(|command| {
+            let mut process = Command::new(command[0]);
+            process.args(&command[1..]).current_dir(dir.path()).env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
+            let output = process.stdin(Stdio::null()).output();
+            output.is_ok_and(|output| output.status.success())
+        })
+    };
+    if !run(peer.begin) || !run(peer.record) {
+        eprintln!("{} is left out: it is not installed, or could not begin", peer.name);
+        return;
+    }
+    let mut rng = Rng::with_seed(8);
+    group.bench_function(BenchmarkId::new("edit of 4 KiB among 10,000 files", peer.name), |bencher| {
+        let record = |()| assert!(run(peer.record), "{} could not record an edit", peer.name);
+        bencher.iter_batched(|| edit(rng.usize(..files)), record, BatchSize::PerIteration);
+    });
 }
 
 criterion_group!(benches, insert, reads, versions);

@@ -1,6 +1,7 @@
 //! A generator of operations for the benchmarks: what a project of source files goes through, without any files; and
 //! pictures of what was measured.
 
+pub mod mounted;
 pub mod plot;
 
 use std::sync::Arc;
