@@ -51,6 +51,12 @@ struct Output {
 struct JobOutput {
     read: Direction,
     write: Direction,
+    sync: Syncs,
+}
+
+#[derive(Deserialize)]
+struct Syncs {
+    lat_ns: Latency,
 }
 
 #[derive(Deserialize)]
@@ -87,9 +93,10 @@ fn measure(job: &Job, folder: &Path) -> io::Result<f64> {
     fs::remove_file(file)?;
     let output: Output = serde_json::from_slice(&output.stdout)?;
     let done = output.jobs.first().ok_or_else(|| io::Error::other("fio measured nothing"))?;
+    let sync_ns = done.sync.lat_ns.mean;
     let done = if done.read.total_ios > 0 { &done.read } else { &done.write };
     Ok(match job.workload.unit {
         Unit::MibPerSecond => f64::from(1 << 20) / done.bw_bytes,
-        Unit::Micros | Unit::Millis => done.lat_ns.mean / 1e9,
+        Unit::Micros | Unit::Millis => (done.lat_ns.mean + sync_ns) / 1e9,
     })
 }
