@@ -177,7 +177,7 @@ fn is_access_list(name: &OsStr) -> bool {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Left out on purpose: WRITEBACK_CACHE (acknowledges what only the kernel has), POSIX_LOCKS and FLOCK_LOCKS (locks
-        // work in the kernel), HANDLE_KILLPRIV* (would leave set-user-id bits set), DONT_MASK, POSIX_ACL, NO_OPEN_SUPPORT;
+        // work in the kernel), DONT_MASK, POSIX_ACL, NO_OPEN_SUPPORT;
         // and ATOMIC_O_TRUNC: the open would empty a program that is being executed before the kernel answers ETXTBSY, and
         // keep its set-user-id bit. Without it the kernel checks first, and then sends the truncation by itself.
         let wanted = InitFlags::FUSE_ASYNC_DIO
@@ -185,6 +185,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_CACHE_SYMLINKS
+            // Otherwise the kernel asks for an extended attribute before each write. See `set_id`.
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             // Tells an aborted connection, which ends the session with an error, from an unmount.
             | InitFlags::FUSE_ABORT_ERROR
             // Otherwise the kernel drops a file's pages when it sees a new size or time that we set ourselves.
@@ -234,7 +236,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let attributes = SetAttributes {
+        let mut attributes = SetAttributes {
             mode: mode.map(|mode| mode & wire::PERMISSION_BITS),
             uid,
             gid,
@@ -242,8 +244,10 @@ impl Filesystem for Adapter {
             atime: atime.map(wire::set_time),
             mtime: mtime.map(wire::set_time),
         };
+        let (caller, node, handle) = (wire::caller(request), wire::file(node), handle.map(open_handle));
         let change = |tree: &dyn Tree| {
-            tree.set_attributes(wire::caller(request), wire::file(node), handle.map(open_handle), &attributes)
+            attributes.mode = self.calls.mode_without_set_id(tree, caller, node, handle, &attributes)?;
+            tree.set_attributes(caller, node, handle, &attributes)
         };
         self.change("setattr", change, |result| answer_attributes(reply, result));
     }
@@ -379,18 +383,25 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         // These are the flags of this one write: `RWF_DSYNC` is among them.
         let is_synced = wire::open_mode(flags.0).sync;
-        let write = Write { caller: wire::caller(request), handle: open_handle(handle), offset, is_synced };
+        let write = Write {
+            caller: wire::caller(request),
+            node: wire::file(node),
+            handle: open_handle(handle),
+            offset,
+            is_synced,
+            drops_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
         if !self.calls.may_wait(&write) {
             return self.calls.write(&write, data, reply);
         }
@@ -559,7 +570,7 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         offset: u64,
         length: u64,
@@ -567,8 +578,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let Some(what) = wire::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
-        let caller = wire::caller(request);
-        let allocate = |tree: &dyn Tree| tree.allocate(caller, open_handle(handle), what, offset, length);
+        let (caller, node, handle) = (wire::caller(request), wire::file(node), open_handle(handle));
+        let allocate = |tree: &dyn Tree| {
+            self.calls.drop_set_id_of_others(tree, caller, node, handle)?;
+            tree.allocate(caller, handle, what, offset, length)
+        };
         self.change("fallocate", allocate, |result| answer_empty(reply, result));
     }
 
@@ -593,7 +607,7 @@ impl Filesystem for Adapter {
         _node: INodeNo,
         handle: FileHandle,
         offset: u64,
-        _to_node: INodeNo,
+        to_node: INodeNo,
         to_handle: FileHandle,
         to_offset: u64,
         length: u64,
@@ -602,7 +616,11 @@ impl Filesystem for Adapter {
     ) {
         let (from, to) = ((open_handle(handle), offset), (open_handle(to_handle), to_offset));
         let length = length.min(COPY_BYTES_MAX);
-        let copy = |tree: &dyn Tree| tree.copy_range(wire::caller(request), from, to, length);
+        let (caller, to_node) = (wire::caller(request), wire::file(to_node));
+        let copy = |tree: &dyn Tree| {
+            self.calls.drop_set_id_of_others(tree, caller, to_node, to.0)?;
+            tree.copy_range(caller, from, to, length)
+        };
         self.change("copy_file_range", copy, |result| answer_written(reply, result));
     }
 }

@@ -5,30 +5,36 @@ use std::sync::Arc;
 
 use fuser::{Errno, ReplyWrite};
 use ize_core::failpoint;
-use ize_core::tree::{Caller, Handle, SyncScope, Then, Tree, TreeError};
+use ize_core::model::FileId;
+use ize_core::tree::{Caller, Handle, SetAttributes, SyncScope, Then, Tree, TreeError};
 
 use crate::answer::{Failures, answer_written};
-use crate::caches;
+use crate::{caches, set_id};
 
 /// A tree that is called for the kernel.
 #[derive(Clone)]
 pub(crate) struct Calls {
     tree: Arc<dyn Tree>,
     failures: Failures,
+    /// Set-user-id bits are still there after a write of ours.
+    set_id_survives: bool,
 }
 
 /// A write, but for its data.
 pub(crate) struct Write {
     pub(crate) caller: Caller,
+    pub(crate) node: FileId,
     pub(crate) handle: Handle,
     pub(crate) offset: u64,
     /// It is durable when it is answered, whatever the tree's mode.
     pub(crate) is_synced: bool,
+    /// The file loses its set-user-id bit: whoever writes may not keep it.
+    pub(crate) drops_set_id: bool,
 }
 
 impl Calls {
     pub(crate) fn new(tree: Arc<dyn Tree>) -> Self {
-        Self { tree, failures: Failures::default() }
+        Self { tree, failures: Failures::default(), set_id_survives: set_id::survive_our_writes() }
     }
 
     /// Calls the tree and turns a refusal, or a panic, into an error number.
@@ -94,8 +100,13 @@ impl Calls {
 
     /// Writes, and answers.
     pub(crate) fn write(&self, write: &Write, data: &[u8], reply: ReplyWrite) {
-        let &Write { caller, handle, offset, is_synced } = write;
-        let make = |tree: &dyn Tree| tree.write(caller, handle, offset, data);
+        let &Write { caller, node, handle, offset, is_synced, drops_set_id } = write;
+        let make = |tree: &dyn Tree| {
+            if drops_set_id {
+                self.drop_set_id(tree, caller, node, handle)?;
+            }
+            tree.write(caller, handle, offset, data)
+        };
         if !is_synced {
             return self.change("write", make, |result| answer_written(reply, result));
         }
@@ -107,5 +118,51 @@ impl Calls {
             ),
             Err(errno) => answer_written(reply, Err(errno)),
         }
+    }
+    /// Drops set-user-id and set-group-id bits before the content of an open file changes.
+    pub(crate) fn drop_set_id(
+        &self,
+        tree: &dyn Tree,
+        caller: Caller,
+        node: FileId,
+        handle: Handle,
+    ) -> Result<(), TreeError> {
+        if !self.set_id_survives {
+            return Ok(());
+        }
+        let mode = set_id::dropped(&tree.stat(node, Some(handle))?);
+        if mode.is_some() {
+            let attributes = SetAttributes { mode, ..SetAttributes::default() };
+            tree.set_attributes(caller, node, Some(handle), &attributes)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Calls::drop_set_id`], unless the caller may keep them.
+    pub(crate) fn drop_set_id_of_others(
+        &self,
+        tree: &dyn Tree,
+        caller: Caller,
+        node: FileId,
+        handle: Handle,
+    ) -> Result<(), TreeError> {
+        if set_id::survive_writes_of(caller) { Ok(()) } else { self.drop_set_id(tree, caller, node, handle) }
+    }
+
+    /// Returns the mode that a file gets when its owner or size is set: without set-user-id bits that do not survive this.
+    pub(crate) fn mode_without_set_id(
+        &self,
+        tree: &dyn Tree,
+        caller: Caller,
+        node: FileId,
+        handle: Option<Handle>,
+        wanted: &SetAttributes,
+    ) -> Result<Option<u32>, TreeError> {
+        let is_given_away = wanted.uid.is_some() || wanted.gid.is_some();
+        if wanted.mode.is_some() || !(is_given_away || wanted.size.is_some()) {
+            return Ok(wanted.mode);
+        }
+        let mode = set_id::dropped(&tree.stat(node, handle)?);
+        Ok(mode.filter(|_| is_given_away || !set_id::survive_writes_of(caller)))
     }
 }

@@ -8,6 +8,7 @@ mod caches;
 mod calls;
 mod errno;
 mod mount;
+mod set_id;
 mod wire;
 
 pub use caches::KernelCaches;

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use ize_core::tree::Tree;
 use ize_fuse::DetachMode;
 use mirror::Mirror;
 use mounted::{Mounted, can_mount, inside, run_inside};
@@ -24,6 +25,7 @@ use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fallocate,
 };
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use tempfile::TempDir;
 
 /// Declares tests: each body runs inside of a mount, with the mounted folder; once of a mirror, once of a live tree.
@@ -287,6 +289,53 @@ inside_a_mount! {
         as_nobody("echo more >> f");
         as_nobody("echo less > f");
         as_nobody("truncate -s 3 f");
+        as_nobody("fallocate --length 100 f");
+        as_nobody("dd if=f of=f bs=1 count=1 seek=1 conv=notrunc status=none");
+    }
+
+    fn set_user_id_bits_drop_when_root_without_the_right_to_them_changes_the_file(root) {
+        let sets = rustix::thread::capabilities(None).unwrap();
+        if !sets.effective.contains(CapabilitySet::FSETID) {
+            return;
+        }
+        fs::write(root.join("source"), "copied").unwrap();
+        let source = File::open(root.join("source")).unwrap();
+        let path = root.join("f");
+        let file = File::create(&path).unwrap();
+        // Of this thread alone.
+        let effective = sets.effective.difference(CapabilitySet::FSETID);
+        rustix::thread::set_capabilities(None, CapabilitySets { effective, ..sets }).unwrap();
+        let changes: [&dyn Fn(); 4] = [
+            &|| file.write_all_at(b"content", 0).unwrap(),
+            &|| file.set_len(3).unwrap(),
+            &|| fallocate(&file, FallocateFlags::empty(), 0, 8192).unwrap(),
+            &|| assert_eq!(rustix::fs::copy_file_range(&source, Some(&mut 0), &file, Some(&mut 1), 6).unwrap(), 6),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
+            change();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755, "change {index}");
+        }
+    }
+
+    fn set_user_id_bits_outlive_changes_by_root_but_not_by_chown(root) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let path = root.join("f");
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+        fs::write(&path, "content").unwrap();
+        set(0o6755);
+        fs::write(&path, "other content").unwrap();
+        options().write(true).open(&path).unwrap().set_len(3).unwrap();
+        assert_eq!(mode(), 0o6755);
+        std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
+        assert_eq!(mode(), 0o755);
+        // Without the group's right to execute, this is no privilege.
+        set(0o2644);
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        assert_eq!(mode(), 0o2644);
     }
 
     fn direct_reads_and_writes_work_beside_buffered_ones(root) {
@@ -506,6 +555,31 @@ fn a_panic_of_the_tree_is_an_error(root: &Path) {
 #[test]
 fn a_panic_of_the_tree_is_an_error_and_the_mount_goes_on() {
     on_a_mirror("a_panic_of_the_tree_is_an_error_and_the_mount_goes_on", a_panic_of_the_tree_is_an_error);
+}
+
+fn many_writes(root: &Path) {
+    let file = File::create(root.join("f")).unwrap();
+    for index in 0..100 {
+        file.write_all_at(b"content", index * 4096).unwrap();
+    }
+}
+
+#[test]
+fn the_kernel_does_not_ask_for_an_attribute_before_each_write() {
+    let test = "the_kernel_does_not_ask_for_an_attribute_before_each_write";
+    if let Some(folder) = inside() {
+        return many_writes(&folder);
+    }
+    if !can_mount() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let mirror = Arc::new(Mirror::new(folder.path()));
+    let mounted = Mounted::new(Arc::clone(&mirror) as Arc<dyn Tree>);
+    run_inside(test, mounted.path());
+    mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+    // Once before the first.
+    assert!(mirror.values_asked() <= 1, "asked {} times", mirror.values_asked());
 }
 
 fn a_slow_write(root: &Path) {

@@ -78,6 +78,12 @@ pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> 
     fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Opens a regular file by its name, not following a symlink.
+pub(crate) fn open_file(dir: impl AsFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    // Whatever else somebody may have put there: it must not be waited for.
+    fs::openat(dir, name, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// Opens the inode that a descriptor names.
 pub(crate) fn reopen(fd: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
     // The link in /proc is followed to the inode itself, so NOFOLLOW must not be among the flags.

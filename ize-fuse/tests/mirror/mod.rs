@@ -34,6 +34,7 @@ pub(crate) struct Mirror {
     files: Mutex<HashMap<u64, Arc<OwnedFd>>>,
     listings: Mutex<HashMap<u64, Listing>>,
     next_handle: AtomicU64,
+    values_asked: AtomicU64,
 }
 
 impl Mirror {
@@ -47,7 +48,13 @@ impl Mirror {
             files: Mutex::default(),
             listings: Mutex::default(),
             next_handle: AtomicU64::new(1),
+            values_asked: AtomicU64::new(0),
         }
+    }
+
+    /// How often the value of an extended attribute was asked for.
+    pub(crate) fn values_asked(&self) -> u64 {
+        self.values_asked.load(Ordering::Relaxed)
     }
 
     /// Lookup references that the kernel still holds.
@@ -324,6 +331,7 @@ impl Tree for Mirror {
     }
 
     fn xattr(&self, node: FileId, name: &OsStr) -> Result<Vec<u8>> {
+        self.values_asked.fetch_add(1, Ordering::Relaxed);
         let mut value = vec![0; 65536];
         let size = fs::getxattr(reopened(&self.path(node)?), name, &mut value[..])?;
         value.truncate(size);

@@ -30,11 +30,11 @@ impl Live {
             None => self.nodes.get(node)?,
         };
         let fd = self.nodes.fd(&node)?;
-        if let Some(size) = attributes.size {
-            let grows = size > host::stat(&*fd)?.metadata.size;
-            if grows {
-                self.room.check(0)?;
-            }
+        if let Some(size) = attributes.size
+            && size > 0
+            && size > host::stat(&*fd)?.metadata.size
+        {
+            self.room.check(0)?;
         }
         let _held = self.locks.change(&[node.lock_id()]);
         self.change_owner(caller, &node, &fd, attributes)?;
@@ -138,6 +138,7 @@ impl Live {
         let _held = self.locks.change(&[node.lock_id()]);
         match value {
             Some((value, mode)) => {
+                node.note_attribute();
                 let flags = match mode {
                     XattrMode::Either => XattrFlags::empty(),
                     XattrMode::Create => XattrFlags::CREATE,

@@ -42,7 +42,7 @@ impl Live {
             // The kernel opens these itself; opening one here could wait for a peer for ever.
             _ => return Err(Errno::NXIO.into()),
         }
-        let fd = host::reopen(&*self.nodes.fd(&node)?, access_flags(mode))?;
+        let fd = self.nodes.open(&node, access_flags(mode))?;
         let open = OpenFile::new(node, fd, mode, self.actors.of(caller));
         if mode.truncate {
             let reservation = self.reserve_shrinking()?;
@@ -279,7 +279,7 @@ impl Live {
     /// Records as written what is now in a range of a file. The caller holds the file's lock.
     fn record_content(&self, open: &OpenFile, mut offset: u64, len: u64) -> Result<()> {
         let end = offset + len;
-        let fd = self.applied(host::reopen(&*self.nodes.fd(&open.node)?, OFlags::RDONLY))?;
+        let fd = self.applied(self.nodes.open(&open.node, OFlags::RDONLY))?;
         let mut buf = vec![0; WRITE_BYTES_MAX];
         while offset < end {
             let want = usize::try_from(end - offset).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);

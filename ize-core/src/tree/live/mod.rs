@@ -350,37 +350,17 @@ impl Live {
         }
     }
 
-    /// Finds what is at a place now and enters it into the table with a lookup reference. The caller holds a lock on the
-    /// folder. A file that neither history knows nor the rules ignore is recorded first: somebody put it there directly.
-    fn enter(&self, place: &Place) -> Result<(Arc<Node>, HostStat)> {
-        let found = host::stat_entry(&place.dir, place.name.as_os_str())?;
-        if found.id.device != self.device {
-            return Err(Errno::XDEV.into());
-        }
-        let history = self.bound(place)?;
+    /// Enters what was found at a place into the table, with a lookup reference. The caller holds a lock on the folder.
+    fn enter(&self, place: &Place, found: &HostStat, history: Option<FileId>) -> Arc<Node> {
         let entry =
             NewEntry { history, kind: found.metadata.kind, host: found.id, parent: &place.parent, name: &place.name };
-        if let Some(node) = self.nodes.find(&entry) {
-            return Ok((node, found));
-        }
-        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
-        let found = host::stat(&fd)?;
-        let entry = NewEntry { kind: found.metadata.kind, host: found.id, ..entry };
-        Ok((self.nodes.enter(&entry, fd), found))
-    }
-
-    /// Enters a new inode that this call made; `history` if it is recorded.
-    fn enter_new(&self, place: &Place, history: Option<FileId>, found: &HostStat, fd: OwnedFd) -> Arc<Node> {
-        let entry =
-            NewEntry { history, kind: found.metadata.kind, host: found.id, parent: &place.parent, name: &place.name };
-        self.nodes.enter(&entry, fd)
+        self.nodes.enter(&entry)
     }
 
     /// Returns a parent's state after a change, for the record.
-    fn touched(&self, node: &Arc<Node>) -> Result<Option<Touched>> {
-        let Some(file) = node.history() else { return Ok(None) };
-        let fd = self.nodes.fd(node)?;
-        Ok(Some(Touched { file, metadata: host::stat(&*fd)?.metadata }))
+    fn touched(&self, place: &Place) -> Result<Option<Touched>> {
+        let Some(file) = place.parent.history() else { return Ok(None) };
+        Ok(Some(Touched { file, metadata: host::stat(&*place.dir)?.metadata }))
     }
 
     fn draft(&self, caller: Caller, op_type: OpType, data: OpData, landmark: Option<Landmark>) -> OpDraft {
@@ -543,6 +523,9 @@ impl Tree for Live {
 
     fn xattr(&self, node: FileId, name: &OsStr) -> Result<Vec<u8>> {
         let node = self.nodes.get(node)?;
+        if name == "security.capability" && node.has_no_capability() {
+            return Err(Errno::NODATA.into());
+        }
         Ok(host::xattr(&*self.nodes.fd(&node)?, name)?)
     }
 

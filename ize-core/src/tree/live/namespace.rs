@@ -11,7 +11,7 @@ use super::handles::OpenFile;
 use super::{Live, Node, Place};
 use crate::disk::{Change, change};
 use crate::failpoint;
-use crate::model::{Displaced, FileId, FileKind, Landmark, OpData, OpType, Touched};
+use crate::model::{Displaced, FileId, FileKind, FileMetadata, Landmark, OpData, OpType, Touched};
 use crate::record::Reservation;
 use crate::tree::host::{self, HostStat};
 use crate::tree::{Caller, Handle, NewNode, OpenMode, RenameMode, Result, Stat};
@@ -33,6 +33,13 @@ pub(super) enum Making<'a> {
 pub(super) enum Removing {
     NonDirectory,
     Directory,
+}
+
+/// What was just made at a place.
+struct Made {
+    found: HostStat,
+    /// The folder, afterwards.
+    parent: FileMetadata,
 }
 
 /// What is at a place right now.
@@ -103,14 +110,12 @@ impl Live {
         let held = self.locks.change(&[place.parent.id]);
         make_on_host(&place, &making)?;
         let fd = host::open_path(&place.dir, place.name.as_os_str())?;
-        if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
-            let flags = if making.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            place.change(|dir, name| fs::unlinkat(dir, name, flags))?;
-            return Err(errno.into());
-        }
-        let made = self.record_made(caller, &place, reservation, fd, making.data());
+        let made = self.settle_new(caller, &place, &fd, &making)?;
+        let recorded = self.record_made(caller, &place, reservation, &made, making.data());
         held.release();
-        made.map(|(stat, _)| stat)
+        let node = recorded?;
+        self.nodes.keep(&node, &Arc::new(fd));
+        Ok(self.stat_of(&node, &made.found))
     }
 
     pub(super) fn create_file(
@@ -136,13 +141,10 @@ impl Live {
             }
             other => other?,
         };
-        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
-        if let Err(errno) = self.settle_new(caller, &place, &fd, &making) {
-            place.change(|dir, name| fs::unlinkat(dir, name, AtFlags::empty()))?;
-            return Err(errno.into());
-        }
-        let (stat, node) = self.record_made(caller, &place, reservation, fd, OpData::None)?;
+        let made = self.settle_new(caller, &place, &file, &making)?;
+        let node = self.record_made(caller, &place, reservation, &made, OpData::None)?;
         held.release();
+        let stat = self.stat_of(&node, &made.found);
         let handle = self.handles.add_file(OpenFile::new(node, file, mode, self.actors.of(caller)));
         Ok((stat, handle))
     }
@@ -158,24 +160,39 @@ impl Live {
         }
     }
 
-    /// Gives a new inode the owner and permission bits that it is to have, whatever this process's umask is.
-    fn settle_new(&self, caller: Caller, place: &Place, fd: &OwnedFd, making: &Making<'_>) -> Result<(), Errno> {
+    /// Gives a new inode what it is to have. If that fails, it is removed again.
+    fn settle_new(&self, caller: Caller, place: &Place, fd: &OwnedFd, making: &Making<'_>) -> Result<Made> {
         failpoint::pass("made");
-        let inherits_group = host::stat(&*place.dir)?.metadata.mode & SET_GROUP_ID != 0;
-        if self.own_new_files {
-            // In a set-group-id folder the host gave it the folder's group already, see mkdir(2).
+        let settled = self.own(caller, place, fd, making);
+        if settled.is_err() {
+            let flags = if making.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            place.change(|dir, name| fs::unlinkat(dir, name, flags))?;
+        }
+        Ok(settled?)
+    }
+
+    /// Gives a new inode the owner and permission bits that it is to have, whatever this process's umask is.
+    fn own(&self, caller: Caller, place: &Place, fd: &OwnedFd, making: &Making<'_>) -> Result<Made, Errno> {
+        let parent = host::stat(&*place.dir)?;
+        let mut found = host::stat(fd)?;
+        let inherits_group = parent.metadata.mode & SET_GROUP_ID != 0;
+        // In a set-group-id folder the host gave it the folder's group already, see mkdir(2).
+        let group = if inherits_group { found.metadata.gid } else { caller.gid };
+        if self.own_new_files && (found.metadata.uid, found.metadata.gid) != (caller.uid, group) {
             host::set_owner(fd, Some(caller.uid), (!inherits_group).then_some(caller.gid))?;
+            found = host::stat(fd)?;
         }
         let wanted = match making {
             Making::Node(node) => node.mode & 0o7777,
             Making::Directory { mode } if inherits_group => mode & 0o1777 | SET_GROUP_ID,
             Making::Directory { mode } => mode & 0o1777,
-            Making::Symlink { .. } => return Ok(()),
+            Making::Symlink { .. } => found.metadata.mode,
         };
-        if host::stat(fd)?.metadata.mode != wanted {
+        if found.metadata.mode != wanted {
             host::set_mode(fd, wanted)?;
+            found = host::stat(fd)?;
         }
-        Ok(())
+        Ok(Made { found, parent: parent.metadata })
     }
 
     /// Records an inode that was just made at a place, and enters it into the table.
@@ -184,25 +201,26 @@ impl Live {
         caller: Caller,
         place: &Place,
         reservation: Reservation<'_>,
-        fd: OwnedFd,
+        made: &Made,
         data: OpData,
-    ) -> Result<(Stat, Arc<Node>)> {
-        let found = self.applied(host::stat(&fd))?;
+    ) -> Result<Arc<Node>> {
+        let found = &made.found;
         let is_dir = found.metadata.kind == FileKind::Directory;
         // Before it is recorded: a sync that comes between leaves it uncovered.
         let epoch = *self.writeback.epoch();
         let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
         if let (Some(file), Some(entry)) = (history, &place.entry) {
-            let op_type = creation(file, entry.clone(), &found);
+            let op_type = creation(file, entry.clone(), found);
             let mut draft = self.draft(caller, op_type, data, Some(Landmark::Namespace));
             draft.touched.push(Touched { file, metadata: found.metadata });
-            draft.touched.extend(self.applied(self.touched(&place.parent))?);
+            draft.touched.push(Touched { file: entry.dir, metadata: made.parent });
             let op = self.record(reservation, draft)?;
             self.bindings.set(entry, Some(file), op);
         }
-        let node = self.enter_new(place, history, &found, fd);
+        let node = self.enter(place, found, history);
         node.cover(epoch);
-        Ok((self.stat_of(&node, &found), node))
+        node.note_made();
+        Ok(node)
     }
 
     pub(super) fn remove(&self, caller: Caller, parent: FileId, name: &OsStr, what: Removing) -> Result<()> {
@@ -223,7 +241,7 @@ impl Live {
             let op_type = removal(file, entry.clone(), victim.stat.metadata.kind);
             let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
             draft.touched.push(self.applied(lost_a_name(file, &fd))?);
-            draft.touched.extend(self.applied(self.touched(&place.parent))?);
+            draft.touched.extend(self.applied(self.touched(&place))?);
             let op = self.record(reservation, draft)?;
             self.bindings.set(entry, None, op);
         }
@@ -234,12 +252,12 @@ impl Live {
 
     fn lock_with_occupant(&self, place: &Place) -> Result<(super::locks::Held<'_>, Option<Occupant>)> {
         loop {
-            let seen = self.occupant(place)?.and_then(|occupant| occupant.lock_id());
+            let seen = self.guess_lock(place)?;
             let mut files = vec![place.parent.id];
             files.extend(seen);
             let held = self.locks.change(&files);
             let occupant = self.occupant(place)?;
-            if occupant.as_ref().and_then(Occupant::lock_id) == seen {
+            if is_guarded(occupant.as_ref(), seen) {
                 return Ok((held, occupant));
             }
         }
@@ -258,10 +276,24 @@ impl Live {
         Ok(Some(Occupant { stat, history, node }))
     }
 
+    /// Returns a descriptor of what is at a place, which its node keeps: the name is going to change. The caller holds the
+    /// lock on the folder.
     fn occupant_fd(&self, place: &Place, occupant: &Occupant) -> Result<Arc<OwnedFd>> {
-        match &occupant.node {
-            Some(node) => Ok(self.nodes.fd(node)?),
-            None => Ok(Arc::new(host::open_path(&place.dir, place.name.as_os_str())?)),
+        if let Some(fd) = occupant.node.as_ref().and_then(|node| node.resident()) {
+            return Ok(fd);
+        }
+        let fd = Arc::new(host::open_path(&place.dir, place.name.as_os_str())?);
+        if let Some(node) = &occupant.node {
+            self.nodes.keep(node, &fd);
+        }
+        Ok(fd)
+    }
+
+    /// Returns whose lock guards what is at a place: a guess, to be looked at again under the locks.
+    fn guess_lock(&self, place: &Place) -> Result<Option<FileId>> {
+        match self.bound(place)? {
+            Some(file) => Ok(Some(self.nodes.get_history(file).map_or(file, |node| node.lock_id()))),
+            None => Ok(self.occupant(place)?.and_then(|occupant| occupant.lock_id())),
         }
     }
 
@@ -312,15 +344,15 @@ impl Live {
         to: &Place,
     ) -> Result<(super::locks::Held<'_>, Occupant, Option<Occupant>)> {
         loop {
-            let source = self.occupant(from)?.ok_or(Errno::NOENT)?.lock_id();
-            let target = self.occupant(to)?.and_then(|target| target.lock_id());
+            let source = self.guess_lock(from)?;
+            let target = self.guess_lock(to)?;
             let mut files = vec![from.parent.id, to.parent.id];
             files.extend(source);
             files.extend(target);
             let held = self.locks.change(&files);
             let source_now = self.occupant(from)?.ok_or(Errno::NOENT)?;
             let target_now = self.occupant(to)?;
-            if source_now.lock_id() == source && target_now.as_ref().and_then(Occupant::lock_id) == target {
+            if is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target) {
                 return Ok((held, source_now, target_now));
             }
         }
@@ -377,9 +409,9 @@ impl Live {
         let mut draft = self.draft(caller, op_type, OpData::None, Some(landmark));
         let metadata = self.applied(host::stat(&**moved.source.1))?.metadata;
         draft.touched.push(Touched { file, metadata });
-        draft.touched.extend(self.applied(self.touched(&moved.from.parent))?);
+        draft.touched.extend(self.applied(self.touched(moved.from))?);
         if moved.from.parent.id != moved.to.parent.id {
-            draft.touched.extend(self.applied(self.touched(&moved.to.parent))?);
+            draft.touched.extend(self.applied(self.touched(moved.to))?);
         }
         if let (Some(other), Some((_, fd))) = (target, moved.target) {
             draft.touched.push(if moved.is_exchange {
@@ -408,7 +440,7 @@ impl Live {
                 let op_type = OpType::Hardlink { file, entry: entry.clone() };
                 let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
                 draft.touched.push(Touched { file, metadata: found.metadata });
-                draft.touched.extend(self.applied(self.touched(&place.parent))?);
+                draft.touched.extend(self.applied(self.touched(&place))?);
                 let op = self.record(reservation, draft)?;
                 self.bindings.set(entry, Some(file), op);
             }
@@ -448,6 +480,11 @@ impl Moved<'_> {
             node.lose_name(self.to.parent.id, &self.to.name, fd);
         }
     }
+}
+
+/// Tells whether what is at a place is under the lock that was taken for it. Nothing needs none.
+fn is_guarded(occupant: Option<&Occupant>, locked: Option<FileId>) -> bool {
+    occupant.is_none_or(|occupant| occupant.lock_id() == locked)
 }
 
 /// Returns the state of a file or folder that just lost a name.

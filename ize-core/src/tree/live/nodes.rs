@@ -1,15 +1,17 @@
 //! The inodes that somebody works with: their descriptors, their names, and how history calls them.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::model::{FileId, FileKind, Name, RelPath};
-use crate::tree::host::{self, HostId};
+use crate::tree::host::{self, HostId, HostStat};
 
 /// More descriptors than this are not kept, however many the process may open.
 const DESCRIPTORS_MAX: usize = 16_384;
@@ -25,6 +27,7 @@ pub(super) struct Node {
     history: AtomicU64,
     /// The last epoch in which a change in place needs no announcement any more; 0 for none. See [`super::writeback`].
     covered: AtomicU64,
+    has_no_capability: AtomicBool,
     state: Mutex<NodeState>,
 }
 
@@ -57,6 +60,31 @@ impl Node {
     /// Returns the id whose lock guards this file.
     pub(super) fn lock_id(&self) -> FileId {
         self.id
+    }
+
+    /// Returns the descriptor that is kept, if one is.
+    pub(super) fn resident(&self) -> Option<Arc<OwnedFd>> {
+        self.state.lock().fd.clone()
+    }
+
+    fn names(&self) -> Vec<(Arc<Self>, Name)> {
+        self.state.lock().names.clone()
+    }
+
+    /// Notes that the file was made here just now: the host gave it no capabilities.
+    pub(super) fn note_made(&self) {
+        self.has_no_capability.store(true, Ordering::Release);
+    }
+
+    /// Notes that an extended attribute is about to be set.
+    pub(super) fn note_attribute(&self) {
+        self.has_no_capability.store(false, Ordering::Release);
+    }
+
+    /// Tells whether it is known that the file has no `security.capability`, for which the kernel asks before a new file
+    /// is written to.
+    pub(super) fn has_no_capability(&self) -> bool {
+        self.has_no_capability.load(Ordering::Acquire)
     }
 
     /// Adds a name under which the inode can be found.
@@ -134,6 +162,7 @@ impl Nodes {
             host,
             history: AtomicU64::new(FileId::ROOT.get()),
             covered: AtomicU64::new(0),
+            has_no_capability: AtomicBool::new(false),
             state: Mutex::new(NodeState { fd: Some(Arc::new(root)), names: Vec::new() }),
         };
         let root = Slot { node: Arc::new(node), lookups: 1 };
@@ -161,20 +190,9 @@ impl Nodes {
         table.by_id.get(&id).map(|slot| &slot.node).filter(|node| node.history() == Some(file)).map(Arc::clone)
     }
 
-    /// Takes a lookup reference on the node for an entry if it is in use already; `host` is what the host has there now.
-    pub(super) fn find(&self, entry: &NewEntry<'_>) -> Option<Arc<Node>> {
-        let mut table = self.table.lock();
-        let id = table.id_of(entry)?;
-        let slot = table.by_id.get_mut(&id).filter(|slot| slot.node.host == entry.host)?;
-        slot.lookups += 1;
-        let node = Arc::clone(&slot.node);
-        drop(table);
-        node.add_name(entry.parent, entry.name);
-        Some(node)
-    }
-
-    /// Enters the node for an entry, or finds it, and takes a lookup reference on it. `fd` is an `O_PATH` descriptor.
-    pub(super) fn enter(&self, entry: &NewEntry<'_>, fd: OwnedFd) -> Arc<Node> {
+    /// Enters the node for an entry, or finds it, and takes a lookup reference on it. It gets a descriptor when it first
+    /// needs one.
+    pub(super) fn enter(&self, entry: &NewEntry<'_>) -> Arc<Node> {
         let mut table = self.table.lock();
         let id = table.id_of(entry).unwrap_or_else(|| table.new_id(entry));
         let slot = table.by_id.entry(id).or_insert_with(|| Slot { node: new_node(id, entry), lookups: 0 });
@@ -187,14 +205,6 @@ impl Nodes {
         if entry.history.is_none() {
             table.unrecorded.insert(entry.host, id);
         }
-        {
-            let mut state = node.state.lock();
-            if state.fd.is_none() {
-                state.fd = Some(Arc::new(fd));
-                table.resident.push_back(id);
-            }
-        }
-        table.close_surplus(self.descriptors_max);
         drop(table);
         node.add_name(entry.parent, entry.name);
         node
@@ -226,28 +236,71 @@ impl Nodes {
         table.remove_unused(id);
     }
 
-    /// Returns an `O_PATH` descriptor of a node, opening it again if it was given up.
+    /// Returns an `O_PATH` descriptor of a node, opening it if it has none or it was given up.
     pub(super) fn fd(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>, Errno> {
-        let names = {
-            let state = node.state.lock();
-            if let Some(fd) = &state.fd {
-                return Ok(Arc::clone(fd));
-            }
-            state.names.clone()
+        if let Some(fd) = node.resident() {
+            return Ok(fd);
+        }
+        let by_name = |dir: &OwnedFd, name: &OsStr| {
+            let fd = host::open_path(dir, name)?;
+            Ok((host::stat(&fd)?, fd))
         };
-        for (parent, name) in names {
-            let Ok(fd) = self.fd(&parent).and_then(|dir| host::open_path(&dir, name.as_os_str())) else { continue };
-            if host::stat(&fd)?.id != node.host {
-                continue;
+        match self.by_names(node, by_name) {
+            Ok(fd) => {
+                let fd = Arc::new(fd);
+                self.keep(node, &fd);
+                Ok(fd)
             }
-            let fd = Arc::new(fd);
-            node.state.lock().fd = Some(Arc::clone(&fd));
+            Err(refusal) => node.resident().ok_or(refusal),
+        }
+    }
+
+    /// Keeps an `O_PATH` descriptor of a node.
+    pub(super) fn keep(&self, node: &Node, fd: &Arc<OwnedFd>) {
+        if node.state.lock().fd.replace(Arc::clone(fd)).is_none() {
             let mut table = self.table.lock();
             table.resident.push_back(node.id);
             table.close_surplus(self.descriptors_max);
-            return Ok(fd);
         }
-        Err(Errno::STALE)
+    }
+
+    /// Opens a node that is a regular file.
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if let Some(fd) = node.resident() {
+            return host::reopen(&*fd, flags);
+        }
+        let by_name = |dir: &OwnedFd, name: &OsStr| {
+            let file = host::open_file(dir, name, flags)?;
+            Ok((host::stat(&file)?, file))
+        };
+        self.by_names(node, by_name).or_else(|refusal| host::reopen(&*node.resident().ok_or(refusal)?, flags))
+    }
+
+    /// Returns what the host says of a node.
+    pub(super) fn stat(&self, node: &Arc<Node>) -> Result<HostStat, Errno> {
+        if let Some(fd) = node.resident() {
+            return host::stat(&*fd);
+        }
+        let by_name = |dir: &OwnedFd, name: &OsStr| host::stat_entry(dir, name).map(|found| (found, found));
+        self.by_names(node, by_name).or_else(|refusal| host::stat(&*node.resident().ok_or(refusal)?))
+    }
+
+    /// Reaches a node by one of its names; what is there must be the node's inode. A node that loses a name or gets another
+    /// one is given a descriptor first: so where this fails, a look at that comes next.
+    fn by_names<T>(
+        &self,
+        node: &Node,
+        reach: impl Fn(&OwnedFd, &OsStr) -> Result<(HostStat, T), Errno>,
+    ) -> Result<T, Errno> {
+        let mut refusal = Errno::STALE;
+        for (parent, name) in node.names() {
+            match self.fd(&parent).and_then(|dir| reach(&dir, name.as_os_str())) {
+                Ok((found, reached)) if found.id == node.host => return Ok(reached),
+                Ok(_) | Err(Errno::NOENT | Errno::LOOP) => {}
+                Err(errno) => refusal = errno,
+            }
+        }
+        Err(refusal)
     }
 
     /// Notes how history calls a node from now on.
@@ -278,6 +331,7 @@ fn new_node(id: FileId, entry: &NewEntry<'_>) -> Arc<Node> {
         host: entry.host,
         history: AtomicU64::new(entry.history.map_or(0, FileId::get)),
         covered: AtomicU64::new(0),
+        has_no_capability: AtomicBool::new(false),
         state: Mutex::default(),
     })
 }

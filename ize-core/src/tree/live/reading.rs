@@ -19,30 +19,30 @@ impl Live {
         let place = self.place(parent, name)?;
         {
             let _look = self.locks.look(place.parent.id);
-            if !self.is_stray(&place)? {
-                let (node, found) = self.enter(&place)?;
-                return Ok(self.stat_of(&node, &found));
+            let (found, history) = self.find(&place)?;
+            if !self.is_stray(&place, &found, history) {
+                return Ok(self.stat_of(&self.enter(&place, &found, history), &found));
             }
         }
         let _held = self.locks.change(&[place.parent.id]);
-        if self.is_stray(&place)? {
-            self.adopt(&place)?;
+        self.adopt(&place)?;
+        let (found, history) = self.find(&place)?;
+        Ok(self.stat_of(&self.enter(&place, &found, history), &found))
+    }
+
+    /// Returns what the host and history have at a place. The caller holds a lock on the folder.
+    fn find(&self, place: &Place) -> Result<(HostStat, Option<FileId>)> {
+        let found = host::stat_entry(&place.dir, place.name.as_os_str())?;
+        if found.id.device != self.device {
+            return Err(Errno::XDEV.into());
         }
-        let (node, found) = self.enter(&place)?;
-        Ok(self.stat_of(&node, &found))
+        Ok((found, self.bound(place)?))
     }
 
     /// Tells whether somebody put a file into `working/` directly: history should know it, but does not.
-    fn is_stray(&self, place: &Place) -> Result<bool> {
-        if place.entry.is_none() || self.read_only || self.bound(place)?.is_some() {
-            return Ok(false);
-        }
-        let found = match host::stat_entry(&place.dir, place.name.as_os_str()) {
-            // A negative lookup ends here, before any rule is asked.
-            Err(Errno::NOENT) => return Ok(false),
-            other => other?,
-        };
-        Ok(found.id.device == self.device && self.is_recordable(place, found.metadata.kind == FileKind::Directory))
+    fn is_stray(&self, place: &Place, found: &HostStat, history: Option<FileId>) -> bool {
+        let is_directory = found.metadata.kind == FileKind::Directory;
+        history.is_none() && !self.read_only && self.is_recordable(place, is_directory)
     }
 
     pub(super) fn stat_node(&self, node: FileId, handle: Option<Handle>) -> Result<Stat> {
@@ -55,7 +55,7 @@ impl Live {
     }
 
     pub(super) fn host_stat(&self, node: &Arc<Node>) -> Result<HostStat> {
-        Ok(host::stat(&*self.nodes.fd(node)?)?)
+        Ok(self.nodes.stat(node)?)
     }
 
     pub(super) fn read_entries(
