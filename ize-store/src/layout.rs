@@ -57,6 +57,10 @@ impl Layout {
         Ok((layout, format))
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn packs(&self) -> PathBuf {
         self.dir.join("packs")
     }

@@ -21,6 +21,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) chunks: &'a PackedChunks,
     /// Hears about what is damaged. Damage does not end a replay.
     pub(crate) report: &'a mut dyn FnMut(Finding),
+    /// Asked between two sets of changes whether to stop there.
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
 /// What a replay knows while it goes on.
@@ -42,6 +44,9 @@ impl Replay<'_> {
             let mut is_more = true;
             while is_more {
                 is_more = self.round(&mut scanner, &mut progress)?;
+                if (self.stop)() {
+                    return Ok(progress.state);
+                }
             }
         }
         Ok(progress.state)
@@ -67,9 +72,7 @@ impl Replay<'_> {
         progress.state.sums = sums;
         progress.state.save(&mut changes);
         drop(snapshot);
-        engine.apply(&changes, &mut || Ok(())).map_err(|error| match error {
-            ApplyError::Refused(error) | ApplyError::Unknown(error) => error,
-        })?;
+        engine.apply(&changes, &mut || Ok(())).map_err(ApplyError::into_error)?;
         Ok(is_more)
     }
 
@@ -192,6 +195,23 @@ pub(crate) fn load_branches(snapshot: &dyn Snapshot) -> Result<Branches> {
         Ok(Step::Next)
     })?;
     Ok(branches)
+}
+
+/// Returns after which operations branches begin.
+pub(crate) fn branch_bases(packs: &Packs) -> Result<Vec<OpId>> {
+    let mut bases = Vec::new();
+    for number in packs.numbers() {
+        let mut scanner = packs.scan(number, 0)?;
+        while let Some(scanned) = scanner.next()? {
+            let Scanned::Record(record) = scanned else { continue };
+            if record.kind == Kind::Ref
+                && let (_, Some(ize_core::storage::RefTarget::Branch { base, .. })) = decode_ref(&record)?
+            {
+                bases.push(base);
+            }
+        }
+    }
+    Ok(bases)
 }
 
 /// Finds where the packs end for good, given how far the index is. What follows belongs to a commit that never

@@ -116,7 +116,7 @@ impl Store {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
         let index = layout.create_index(options.engine)?;
-        verify::rebuild(&*index.engine, &packs, &chunks, report)?;
+        verify::rebuild(&*index.engine, layout.dir(), &packs, &chunks, report)?;
         // The engine's name first: an index of the wrong engine is refused, and can be rebuilt again.
         if format != (Format { version: FORMAT_VERSION, engine: options.engine }) {
             layout.write_format(options.engine)?;
@@ -140,7 +140,8 @@ impl Store {
                 );
                 drop(damaged);
                 let fresh = layout.create_index(engine_kind)?;
-                verify::rebuild(&*fresh.engine, &packs, &chunks, &mut |finding| tracing::warn!("{}", finding.what))?;
+                let mut warn = |finding: Finding| tracing::warn!("{}", finding.what);
+                verify::rebuild(&*fresh.engine, layout.dir(), &packs, &chunks, &mut warn)?;
                 layout.adopt_index(fresh)?
             }
         };
@@ -293,7 +294,7 @@ fn catch_up(
     }
     let mut failed = None;
     let mut report = |finding: Finding| failed = Some(finding.what);
-    let state = Replay { engine: index, packs, chunks, report: &mut report }.run(state)?;
+    let state = Replay { engine: index, packs, chunks, report: &mut report, stop: &|| false }.run(state)?;
     match failed {
         Some(what) => Err(StorageError::Corrupt(format!("{what}; 'repair' saves what it can"))),
         None => Ok((state, writer)),
@@ -428,15 +429,14 @@ impl FileSystemStorage for Store {
 
     fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let writing = self.writing.lock();
-        let rebuilt = |state: &State| self.rebuild_elsewhere(state);
-        verify::verify(&*self.index(), &self.packs, &self.chunks, &writing.state, report, &rebuilt)
+        verify::verify(&*self.index(), &self.packs, &self.chunks, &writing.state, report)
     }
 
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let mut writing = self.writing.lock();
         let fresh = self.layout.create_index(self.engine_kind)?;
         self.chunks.clear();
-        let state = verify::rebuild(&*fresh.engine, &self.packs, &self.chunks, report)?;
+        let state = verify::rebuild(&*fresh.engine, self.layout.dir(), &self.packs, &self.chunks, report)?;
         let writer = Writer::new(self.packs.clone(), self.options.pack_bytes_max, state.position)?;
         let branches = load_branches(&*fresh.engine.snapshot()?)?;
         // Should this fail, the present index may have lost its name: nothing more is written to it.
@@ -448,13 +448,5 @@ impl FileSystemStorage for Store {
         (writing.writer, writing.state, writing.is_poisoned) = (writer, state, false);
         writing.folders = Folders::default();
         Ok(())
-    }
-}
-
-impl Store {
-    /// Builds a second index from the packs and returns its state, to compare it.
-    fn rebuild_elsewhere(&self, _state: &State) -> Result<State> {
-        let memory = engine::memory::MemoryEngine::default();
-        verify::rebuild(&memory, &self.packs, &self.chunks, &mut |_| {})
     }
 }

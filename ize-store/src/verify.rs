@@ -1,24 +1,42 @@
 //! Checking and rebuilding.
 
+use std::path::Path;
+
 use ize_core::storage::{Finding, Result, Severity, StorageError};
 
 use crate::content::PackedChunks;
 use crate::engine::{self, Snapshot, Step, Table};
-use crate::index::{State, Sums, row_hash, unseal};
+use crate::index::{Runs, Staging, State, Sums, row_hash, unseal};
 use crate::pack::{Packs, Scanned};
-use crate::replay::Replay;
+use crate::replay::{Replay, branch_bases};
 
-/// Fills an empty index from the packs.
+/// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds.
 pub(crate) fn rebuild(
     index: &dyn engine::Engine,
+    dir: &Path,
     packs: &Packs,
     chunks: &PackedChunks,
     report: &mut dyn FnMut(Finding),
 ) -> Result<State> {
+    let staging = Staging::new(Some(Runs::new(dir)?), branch_bases(packs)?);
+    let state = stage(&staging, packs, chunks, report)?;
+    if let Some(mut rows) = staging.into_rows()? {
+        index.fill(&mut rows)?;
+    }
+    // What was too much to be staged.
+    Replay { engine: index, packs, chunks, report, stop: &|| false }.run(state)
+}
+
+/// Returns what the packs say that the index should be.
+fn expected(packs: &Packs, chunks: &PackedChunks) -> Result<State> {
+    stage(&Staging::new(None, branch_bases(packs)?), packs, chunks, &mut |_| {})
+}
+
+fn stage(staging: &Staging, packs: &Packs, chunks: &PackedChunks, report: &mut dyn FnMut(Finding)) -> Result<State> {
     for number in packs.numbers().into_iter().filter(|number| !packs.has_header(*number)) {
         report(Finding { severity: Severity::Lost, what: format!("pack {number:08} does not begin with its header") });
     }
-    Replay { engine: index, packs, chunks, report }.run(State::EMPTY)
+    Replay { engine: staging, packs, chunks, report, stop: &|| staging.is_full() }.run(State::EMPTY)
 }
 
 /// Tells whether every table of an index adds up to what it should.
@@ -59,14 +77,13 @@ fn sum_of(snapshot: &dyn Snapshot, table: Table) -> Result<u64> {
     Ok(sum)
 }
 
-/// Reads everything and reports what is wrong. `rebuild` makes a second index and returns its state.
+/// Reads everything and reports what is wrong.
 pub(crate) fn verify(
     index: &dyn engine::Engine,
     packs: &Packs,
     chunks: &PackedChunks,
     state: &State,
     report: &mut dyn FnMut(Finding),
-    rebuild: &dyn Fn(&State) -> Result<State>,
 ) -> Result<()> {
     // What is in memory says nothing about the disk.
     chunks.clear();
@@ -86,7 +103,7 @@ pub(crate) fn verify(
         }
     }
     drop(snapshot);
-    let rebuilt = rebuild(state)?;
+    let rebuilt = expected(packs, chunks)?;
     for table in Table::ALL.into_iter().filter(|table| rebuilt.sums[table.number()] != state.sums[table.number()]) {
         repairable(format!("the index's table {} is not what the packs say", table.name()));
     }

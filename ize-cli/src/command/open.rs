@@ -225,7 +225,7 @@ fn rebuild(context: &Context, target: &Target, report: &mut dyn FnMut(Finding)) 
 
 fn remote_reader(client: &Client, target: &Target) -> Result<Reader, ProjectError> {
     let reader = Reader::new(client.storage()?, target.info.paths.id, target.info.toml.branch)?;
-    Ok(reader.with_clock(Clock::system()))
+    Ok(reader.with_clock(Clock::system()).with_change_ids(target.info.paths.change_ids()))
 }
 
 fn offline(context: &Context, target: &Target) -> ize_core::project::Result<OfflineReader> {

@@ -294,6 +294,11 @@ impl ChangeIdPrefix {
         Some(Self { bits, letters: text.len() })
     }
 
+    /// Returns the least change id that begins with these letters.
+    pub const fn first(self) -> ChangeId {
+        ChangeId(self.bits << (48 - 4 * self.letters))
+    }
+
     /// Tells whether all twelve letters are given.
     pub const fn is_whole(self) -> bool {
         self.letters == ChangeId::LETTERS

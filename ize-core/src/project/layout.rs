@@ -4,6 +4,7 @@
 //! projects/{uuid}/
 //!     meta/project.toml     what the project is
 //!     meta/tree.toml        whether its live files are on disk
+//!     meta/change-ids       a cache: the order of its change ids
 //!     working/              its live files, unless it adopted a folder elsewhere
 //!     journal/  store/      what was recorded; a backend may have folders of its own, as .pijul/
 //!     lock  socket  log     of the process that has it open
@@ -92,6 +93,11 @@ impl ProjectPaths {
     /// Returns the file that tells what is known of the live files.
     pub fn tree_toml(&self) -> PathBuf {
         self.dir.join("meta").join("tree.toml")
+    }
+
+    /// Returns the file that keeps the order of change ids, so that they are found fast.
+    pub fn change_ids(&self) -> PathBuf {
+        self.dir.join("meta").join("change-ids")
     }
 
     /// Returns where the live files are, unless the project adopted a folder: see [`ProjectToml::working`].

@@ -7,6 +7,7 @@
 mod adopt;
 mod backend;
 mod by_path;
+mod change_ids;
 pub mod control;
 mod error;
 mod history;

@@ -200,7 +200,9 @@ impl OfflineReader {
     pub fn open(info: &ProjectInfo, backends: &Backends, options: &ProjectOptions) -> Result<Self> {
         let history = OpenHistory::open(info, backends, options)?;
         let storage = Arc::clone(history.recorder.storage());
-        let reader = Reader::new(storage, info.paths.id, info.toml.branch)?.with_clock(options.clock.clone());
+        let reader = Reader::new(storage, info.paths.id, info.toml.branch)?
+            .with_clock(options.clock.clone())
+            .with_change_ids(info.paths.change_ids());
         Ok(Self { info: info.clone(), reader, history })
     }
 

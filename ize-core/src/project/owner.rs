@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::change_ids::ChangeIds;
 use super::link;
 use super::open::{self, Found, OpenHistory};
 use super::{
@@ -194,7 +195,13 @@ impl Project {
         self.recorder.sync()?;
         let op = self.barrier()?;
         self.live.sync_tree()?;
+        self.keep_change_ids();
         Ok(op)
+    }
+
+    fn keep_change_ids(&self) {
+        let ids = ChangeIds::new(self.info.paths.id).kept_in(self.info.paths.change_ids());
+        ids.extend(self.recorder.recorded());
     }
 
     /// Tells how far the project is recorded.
@@ -221,7 +228,8 @@ impl Project {
             Err(error) => return Err(error),
         }
         let storage = Arc::clone(self.recorder.storage());
-        Ok(Reader::new(storage, self.info.paths.id, self.recorder.branch())?.with_clock(self.options.clock.clone()))
+        let reader = Reader::new(storage, self.info.paths.id, self.recorder.branch())?;
+        Ok(reader.with_clock(self.options.clock.clone()).with_change_ids(self.info.paths.change_ids()))
     }
 
     /// Returns the tree as it was at a revision.
@@ -279,6 +287,7 @@ impl Project {
         }
         if !self.options.read_only && self.recorder.is_tree_synced() {
             open::note_closed(&self.info)?;
+            self.keep_change_ids();
         }
         Ok(())
     }

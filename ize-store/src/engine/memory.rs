@@ -1,24 +1,33 @@
-//! Tables in memory: what `verify` rebuilds an index into, and what tests run on.
+//! Tables in memory.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use ize_core::storage::Result;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::MappedRwLockReadGuard;
+#[cfg(test)]
+use parking_lot::RwLock;
+#[cfg(test)]
+use parking_lot::RwLockReadGuard;
 
-use super::{ApplyError, Changes, Engine, Snapshot, Step, Table, Visit};
+#[cfg(test)]
+use super::{ApplyError, Changes, Engine};
+use super::{Snapshot, Step, Table, Visit};
 
-type Tables = [BTreeMap<Vec<u8>, Vec<u8>>; Table::ALL.len()];
+/// Rows by table.
+pub(crate) type Tables = [BTreeMap<Vec<u8>, Vec<u8>>; Table::ALL.len()];
 
 /// An engine that forgets everything when it is dropped.
+#[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct MemoryEngine {
     tables: RwLock<Tables>,
 }
 
+#[cfg(test)]
 impl Engine for MemoryEngine {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
-        Ok(Box::new(MemorySnapshot { tables: self.tables.read() }))
+        Ok(Box::new(MemorySnapshot { tables: RwLockReadGuard::map(self.tables.read(), |tables| tables) }))
     }
 
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
@@ -38,8 +47,9 @@ impl Engine for MemoryEngine {
     }
 }
 
-struct MemorySnapshot<'a> {
-    tables: RwLockReadGuard<'a, Tables>,
+/// Reads tables in memory.
+pub(crate) struct MemorySnapshot<'a> {
+    pub(crate) tables: MappedRwLockReadGuard<'a, Tables>,
 }
 
 impl Snapshot for MemorySnapshot<'_> {

@@ -143,6 +143,33 @@ pub(crate) trait Engine: Send + Sync {
     /// changes become durable. An error before or of the barrier leaves everything as it was; one after it is told by
     /// [`ApplyError::Unknown`].
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError>;
+
+    /// Fills tables that are empty, and makes that durable. If it fails, or is cut off, the file is of no use.
+    fn fill(&self, rows: &mut dyn RowSource) -> Result<()> {
+        loop {
+            let mut changes = Changes::default();
+            while changes.len() < FILLED_AT_ONCE {
+                let Some((table, key, value)) = rows.next()? else { break };
+                changes.set(table, key.to_vec(), Some(value.to_vec()));
+            }
+            if changes.len() == 0 {
+                return Ok(());
+            }
+            self.apply(&changes, &mut || Ok(())).map_err(ApplyError::into_error)?;
+        }
+    }
+}
+
+/// So many rows go into an engine that has no other way to be filled, in one transaction.
+const FILLED_AT_ONCE: usize = 200_000;
+
+/// Rows in ascending order of tables, and of keys in each.
+pub(crate) trait RowSource {
+    /// Returns the next row: its table, key and value.
+    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>>;
+
+    /// Returns how many bytes the rows take, with 8 more for each.
+    fn bytes(&self) -> u64;
 }
 
 /// Why changes were not applied.
@@ -152,6 +179,14 @@ pub(crate) enum ApplyError {
     Refused(ize_core::storage::StorageError),
     /// The changes may or may not be durable.
     Unknown(ize_core::storage::StorageError),
+}
+
+impl ApplyError {
+    /// Returns the reason: for who starts again anyway.
+    pub(crate) fn into_error(self) -> ize_core::storage::StorageError {
+        let (Self::Refused(error) | Self::Unknown(error)) = self;
+        error
+    }
 }
 
 impl From<ize_core::storage::StorageError> for ApplyError {

@@ -1,4 +1,4 @@
-//! Tables in a Sanakirja file. The only file of this crate with `unsafe`.
+//! Tables in a Sanakirja file. The only place of this crate with `unsafe`.
 //!
 //! Found by reading and running Sanakirja 2.0.0-beta.3, and kept out of everybody else's way here:
 //! - The lock of its writer is released twice (by `commit` and by the drop after it), and a page that is free in a newer
@@ -10,6 +10,8 @@
 //!   the one before. So the file is lengthened here in smaller steps, and mapped anew in one piece when it has grown.
 //! - Damage to a page shows as a panic as often as an error; panics become [`StorageError::Corrupt`].
 #![allow(unsafe_code)]
+
+mod tree;
 
 use std::fs::File;
 use std::io::Read;
@@ -24,8 +26,9 @@ use rustix::io::Errno;
 use sanakirja::btree::{self, UDb};
 use sanakirja::{Commit, Env, MutTxn, RootDb, RootPageMut, Txn};
 
-use super::{ApplyError, Changes, Engine, Snapshot, Step, Table, Visit};
+use super::{ApplyError, Changes, Engine, RowSource, Snapshot, Step, Table, Visit};
 use crate::disk;
+use tree::TreeBuilder;
 
 type Rows = UDb<[u8], [u8]>;
 
@@ -117,6 +120,16 @@ impl SanakirjaEngine {
         lengthen(&self.path, mapped.bytes + wanted)?;
         mapped.renew(&self.path)
     }
+
+    /// Makes a transaction's changes durable.
+    fn commit(&self, txn: MutTxn<Arc<Env>>) -> Result<(), ApplyError> {
+        let mut mapped = self.gate.write();
+        let committed = guarded(|| txn.commit().map_err(|error| failed("commit of the index", error)));
+        committed.map_err(ApplyError::Unknown)?;
+        ize_core::disk::replaced(&self.path);
+        let has_grown = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() != mapped.bytes);
+        if has_grown { mapped.renew(&self.path).map_err(ApplyError::Unknown) } else { Ok(()) }
+    }
 }
 
 /// Makes a file at least this long, with room on the disk: a mapping cannot tell that there is none.
@@ -172,13 +185,45 @@ impl Engine for SanakirjaEngine {
             put_all(txn, changes)
         })?;
         barrier()?;
-        let mut mapped = self.gate.write();
-        let committed = guarded(|| txn.commit().map_err(|error| failed("commit of the index", error)));
-        committed.map_err(ApplyError::Unknown)?;
-        ize_core::disk::replaced(&self.path);
-        let has_grown = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() != mapped.bytes);
-        if has_grown { mapped.renew(&self.path).map_err(ApplyError::Unknown) } else { Ok(()) }
+        self.commit(txn)
     }
+
+    fn fill(&self, rows: &mut dyn RowSource) -> Result<()> {
+        let mut mapped = self.gate.write();
+        let bytes = rows.bytes();
+        lengthen(&self.path, mapped.bytes + (bytes + bytes / 5).next_multiple_of(PAGE_BYTES))?;
+        mapped.renew(&self.path)?;
+        let env = mapped.env()?;
+        drop(mapped);
+        let txn = guarded(|| {
+            let txn = Env::mut_txn_begin(env).map_err(|error| failed("making a new index", error))?;
+            fill_all(txn, rows)
+        })?;
+        self.commit(txn).map_err(ApplyError::into_error)
+    }
+}
+
+/// Makes each table anew. What they held before is forgotten.
+fn fill_all(mut txn: MutTxn<Arc<Env>>, rows: &mut dyn RowSource) -> Result<MutTxn<Arc<Env>>> {
+    let mut building: Option<(Table, TreeBuilder)> = None;
+    while let Some((table, key, value)) = rows.next()? {
+        if building.as_ref().is_none_or(|(at, _)| *at != table) {
+            finish_table(&mut txn, building.take())?;
+        }
+        let (_, tree) = building.get_or_insert_with(|| (table, TreeBuilder::default()));
+        tree.push(&mut txn, key, value)?;
+    }
+    finish_table(&mut txn, building)?;
+    Ok(txn)
+}
+
+fn finish_table(txn: &mut MutTxn<Arc<Env>>, built: Option<(Table, TreeBuilder)>) -> Result<()> {
+    let Some((table, tree)) = built else { return Ok(()) };
+    let Some(rows) = tree.finish(txn)? else { return Ok(()) };
+    let empty = root_of(txn, table)?;
+    txn.set_root(table.number(), rows.db.into());
+    // SAFETY: nothing refers to the tree that this table was until now.
+    unsafe { btree::drop(txn, empty) }.map_err(|error| failed("making a new index", error))
 }
 
 fn put_all(mut txn: MutTxn<Arc<Env>>, changes: &Changes) -> Result<MutTxn<Arc<Env>>> {

@@ -77,6 +77,43 @@ fn mutable_rows_are_replaced_and_removed() {
     });
 }
 
+/// Rows in order, of lengths that differ.
+struct InOrder(std::vec::IntoIter<(Table, Vec<u8>, Vec<u8>)>, Option<(Table, Vec<u8>, Vec<u8>)>);
+
+impl RowSource for InOrder {
+    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>> {
+        self.1 = self.0.next();
+        Ok(self.1.as_ref().map(|(table, key, value)| (*table, key.as_slice(), value.as_slice())))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.as_slice().iter().map(|(_, key, value)| (key.len() + value.len() + 8) as u64).sum()
+    }
+}
+
+#[test]
+fn filled_tables_hold_every_row_and_take_more() {
+    // From no page to a tree of three levels, and the sizes at which a page has just become full.
+    for count in (0..120).chain([1000, 1001, 30_000]) {
+        engines(|engine| {
+            let key = |n: u32| [n.to_be_bytes().to_vec(), vec![1; 30]].concat();
+            let value = |n: u32| vec![7; 1 + usize::try_from(n.wrapping_mul(2_654_435_761) % 360).unwrap()];
+            let tables = [Table::Files, Table::Content];
+            let row = |table| (0..count).map(move |n| (table, key(2 * n), value(n)));
+            let rows: Vec<_> = tables.into_iter().flat_map(row).collect();
+            engine.fill(&mut InOrder(rows.into_iter(), None)).unwrap();
+            let held: Vec<_> = (0..count).map(|n| key(2 * n)).collect();
+            tables.into_iter().for_each(|table| assert!(scan(engine, table, &[0]) == held, "{count}"));
+            let found = engine.snapshot().unwrap().get(Table::Files, &key(2 * (count / 2))).unwrap();
+            assert_eq!(found, (count > 0).then(|| value(count / 2)));
+            apply(engine, (0..count).map(|n| (Table::Files, key(2 * n + 1), Some(value(n)))));
+            apply(engine, [(Table::Links, key(1), Some(value(1)))]);
+            assert_eq!(scan(engine, Table::Files, &[0]), (0..2 * count).map(key).collect::<Vec<_>>());
+            assert_eq!(scan_back(engine, Table::Content, &[255]).len(), held.len());
+        });
+    }
+}
+
 #[test]
 fn a_refused_barrier_changes_nothing() {
     engines(|engine| {

@@ -8,6 +8,8 @@ pub(crate) mod key;
 mod lineage;
 pub(crate) mod postings;
 mod row;
+mod runs;
+mod staging;
 mod state;
 
 use ize_core::model::OpId;
@@ -18,6 +20,8 @@ use crate::engine::{Snapshot, Step, Table, Visit};
 pub(crate) use draft::Draft;
 pub(crate) use lineage::{Branches, Lineage, Origin};
 pub(crate) use row::{FileRow, GroupRow, decode_landmark, encode_landmark};
+pub(crate) use runs::Runs;
+pub(crate) use staging::Staging;
 pub(crate) use state::{State, Sums};
 
 /// Bytes of the checksum at the end of every value.

@@ -1,0 +1,205 @@
+//! Sorted runs of rows in a file without a name, and all of them merged: how more rows than memory holds come into order.
+
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ize_core::disk::{Change, change};
+use ize_core::storage::{Result, StorageError};
+
+use crate::disk;
+use crate::engine::{RowSource, Table};
+
+/// The file's name until it has none.
+const FILE_NAME: &str = "index.rows";
+/// So many bytes of a run are read at once.
+const READ_BYTES: usize = 128 << 10;
+/// Table, length of the key, length of the value.
+const HEAD_BYTES: usize = 5;
+
+/// Runs being written.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    file: BufWriter<File>,
+    at: u64,
+    /// Where each run ends.
+    ends: Vec<u64>,
+    rows: u64,
+}
+
+impl Runs {
+    /// Begins without any. The file is in the given folder, and gone when it is closed.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = change(Change::Path(&path), || options.open(&path)).map_err(failed)?;
+        disk::remove(&path).map_err(failed)?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), at: 0, ends: Vec::new(), rows: 0 })
+    }
+
+    /// Appends a row to the present run, behind all that are in it.
+    pub(crate) fn push(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+        let len = |part: &[u8]| u16::try_from(part.len()).expect("rows of every table are shorter");
+        let [key_len, value_len] = [len(key), len(value)].map(u16::to_le_bytes);
+        let head = [table as u8, key_len[0], key_len[1], value_len[0], value_len[1]];
+        for part in [&head, key, value] {
+            self.file.write_all(part).map_err(failed)?;
+        }
+        self.at += (HEAD_BYTES + key.len() + value.len()) as u64;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Ends the present run.
+    pub(crate) fn end_run(&mut self) {
+        self.ends.push(self.at);
+    }
+
+    /// Returns all rows in order. No two runs have a row of the same table and key.
+    pub(crate) fn merge(mut self) -> Result<Merge> {
+        self.end_run();
+        let file = Arc::new(self.file.into_inner().map_err(|error| failed(error.into_error()))?);
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        let run = |(at, end)| Run { file: Arc::clone(&file), at, end, buffer: Vec::new(), read: 0 };
+        let mut runs: Vec<Run> = begins.zip(self.ends.iter().copied()).map(run).collect();
+        let mut heap = BinaryHeap::with_capacity(runs.len());
+        for (number, run) in runs.iter_mut().enumerate() {
+            let mut row = Row { run: number, ..Row::default() };
+            if run.next(&mut row)? {
+                heap.push(row);
+            }
+        }
+        Ok(Merge { runs, heap, row: Row::default(), bytes: self.at + 3 * self.rows })
+    }
+}
+
+/// The rows of all runs in order.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    runs: Vec<Run>,
+    /// The next row of each run, the least on top.
+    heap: BinaryHeap<Row>,
+    row: Row,
+    bytes: u64,
+}
+
+impl RowSource for Merge {
+    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>> {
+        let Some(mut top) = self.heap.peek_mut() else { return Ok(None) };
+        std::mem::swap(&mut self.row, &mut *top);
+        top.run = self.row.run;
+        if !self.runs[self.row.run].next(&mut top)? {
+            PeekMut::pop(top);
+        }
+        let Row { key, value, .. } = &self.row;
+        Ok(Some((Table::ALL[usize::from(key[0])], &key[1..], value)))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A row; the greatest in the sense of a heap is the one that comes first.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Row {
+    /// The table's number, and the key.
+    key: Vec<u8>,
+    value: Vec<u8>,
+    run: usize,
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A run being read.
+#[derive(Debug)]
+struct Run {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    /// How much of the buffer is used up.
+    read: usize,
+}
+
+impl Run {
+    /// Reads the next row; tells whether there is one.
+    fn next(&mut self, row: &mut Row) -> Result<bool> {
+        if self.read == self.buffer.len() && self.at == self.end {
+            return Ok(false);
+        }
+        let head = self.bytes(HEAD_BYTES)?;
+        let len = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+        let (table, key_len, value_len) = (head[0], len(1), len(3));
+        row.key.clear();
+        row.key.push(table);
+        row.key.extend_from_slice(self.bytes(key_len)?);
+        row.value.clear();
+        row.value.extend_from_slice(self.bytes(value_len)?);
+        Ok(true)
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<&[u8]> {
+        if self.buffer.len() - self.read < len {
+            self.buffer.drain(..self.read);
+            self.read = 0;
+            let kept = self.buffer.len();
+            let more = usize::try_from(self.end - self.at).unwrap_or(READ_BYTES).min(READ_BYTES);
+            self.buffer.resize(kept + more, 0);
+            self.file.read_exact_at(&mut self.buffer[kept..], self.at).map_err(failed)?;
+            self.at += more as u64;
+        }
+        self.read += len;
+        let range = self.read - len..self.read;
+        self.buffer.get(range).ok_or_else(|| StorageError::backend("sorting the index", "a run ends within a row"))
+    }
+}
+
+fn failed(error: std::io::Error) -> StorageError {
+    disk::failed("sorting the index", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_merge_into_one_order(rows in prop::collection::btree_map((0u8..14, 1u32..), 0usize..3, 0..500)) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut runs = Runs::new(dir.path()).unwrap();
+            prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+            for run in 0..3 {
+                for ((table, key), _) in rows.iter().filter(|(_, of)| **of == run) {
+                    let value = vec![*table; usize::try_from(key % 300).unwrap()];
+                    runs.push(Table::ALL[usize::from(*table)], &key.to_be_bytes(), &value).unwrap();
+                }
+                runs.end_run();
+            }
+            let mut merged = runs.merge().unwrap();
+            for (table, key) in rows.keys() {
+                let (found, at, value) = merged.next().unwrap().unwrap();
+                prop_assert_eq!((found as u8, at), (*table, &key.to_be_bytes()[..]));
+                prop_assert_eq!(value.len(), usize::try_from(key % 300).unwrap());
+            }
+            prop_assert!(merged.next().unwrap().is_none());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! An index in the making. Its rows go into sorted runs, from which an engine is filled in one pass; in memory stays what
+//! applying further operations asks for: of everything that has versions the newest, and what a branch begins with.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use ize_core::model::OpId;
+use ize_core::storage::Result;
+use parking_lot::{Mutex, RwLock};
+
+use super::key::VERSION_BYTES;
+use super::runs::{Merge, Runs};
+use crate::engine::memory::{MemorySnapshot, Tables};
+use crate::engine::{ApplyError, Changes, Engine, Snapshot, Table};
+
+/// Rows in memory may take so many bytes.
+const KNOWN_BYTES_MAX: usize = 512 << 20;
+/// What a row in memory takes beyond its key and its value.
+const ROW_BYTES: usize = 80;
+
+/// See the module.
+pub(crate) struct Staging {
+    known: RwLock<Known>,
+    /// None where only the sums are wanted.
+    runs: Option<Mutex<Runs>>,
+}
+
+#[derive(Default)]
+struct Known {
+    tables: Tables,
+    bytes: usize,
+    /// Where branches begin, in ascending order.
+    bases: Vec<OpId>,
+}
+
+impl Staging {
+    /// Begins with nothing. `bases` are the operations after which branches will begin.
+    pub(crate) fn new(runs: Option<Runs>, mut bases: Vec<OpId>) -> Self {
+        bases.sort_unstable();
+        Self { known: RwLock::new(Known { bases, ..Known::default() }), runs: runs.map(Mutex::new) }
+    }
+
+    /// Tells whether no more should be kept in memory.
+    pub(crate) fn is_full(&self) -> bool {
+        self.runs.is_some() && self.known.read().bytes > KNOWN_BYTES_MAX
+    }
+
+    /// Returns all rows in order; `None` if they were not kept.
+    pub(crate) fn into_rows(self) -> Result<Option<Merge>> {
+        let Some(runs) = self.runs else { return Ok(None) };
+        let mut runs = runs.into_inner();
+        let known = self.known.into_inner();
+        for table in Table::ALL.into_iter().filter(|table| table.is_mutable()) {
+            for (key, value) in &known.tables[table.number()] {
+                runs.push(table, key, value)?;
+            }
+        }
+        runs.merge().map(Some)
+    }
+}
+
+impl Engine for Staging {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
+        let tables = parking_lot::RwLockReadGuard::map(self.known.read(), |known| &known.tables);
+        Ok(Box::new(MemorySnapshot { tables }))
+    }
+
+    fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
+        barrier()?;
+        let mut known = self.known.write();
+        let mut runs = self.runs.as_ref().map(Mutex::lock);
+        for table in Table::ALL {
+            for (key, value) in changes.rows(table) {
+                if let (Some(runs), Some(value), false) = (&mut runs, value, table.is_mutable()) {
+                    runs.push(table, key, value)?;
+                }
+                if is_asked_for(table) {
+                    known.learn(table, key, value);
+                }
+            }
+        }
+        if let Some(runs) = &mut runs {
+            runs.end_run();
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    fn learn(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) {
+        let rows = &mut self.tables[table.number()];
+        let size = |value: &[u8]| key.len() + value.len() + ROW_BYTES;
+        let before = match value {
+            Some(value) => rows.insert(key.to_vec(), value.to_vec()),
+            None => rows.remove(key),
+        };
+        self.bytes += value.map_or(0, size);
+        self.bytes -= before.as_deref().map_or(0, size);
+        if has_versions(table)
+            && let Some((older, value)) = remove_older(rows, key, &self.bases)
+        {
+            self.bytes -= older.len() + value.len() + ROW_BYTES;
+        }
+    }
+}
+
+/// Removes the version before a new one, unless a branch begins with it.
+fn remove_older(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, newer: &[u8], bases: &[OpId]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (thing, _) = newer.split_at_checked(newer.len() - VERSION_BYTES + 4)?;
+    let range = (Bound::Excluded(newer), Bound::Unbounded);
+    let (older, _) = rows.range::<[u8], _>(range).next().filter(|(older, _)| older.starts_with(thing))?;
+    let (from, until) = (moment(older)?, moment(newer)?);
+    let base = bases.partition_point(|base| *base < from);
+    if bases.get(base).is_some_and(|base| *base < until) {
+        return None;
+    }
+    let older = older.clone();
+    rows.remove_entry(&older)
+}
+
+fn moment(key: &[u8]) -> Option<OpId> {
+    key.last_chunk().map(|bytes| OpId::new(!u64::from_be_bytes(*bytes)))
+}
+
+/// Tells whether applying operations reads rows of a table.
+const fn is_asked_for(table: Table) -> bool {
+    !matches!(table, Table::History | Table::Below | Table::Xattrs)
+}
+
+const fn has_versions(table: Table) -> bool {
+    matches!(table, Table::Files | Table::Dirents | Table::Links | Table::Extents)
+}
+
+#[cfg(test)]
+mod tests {
+    use ize_core::model::BranchId;
+    use proptest::prelude::*;
+
+    use super::super::{Branches, Checked, Origin, Rows, key, seal};
+    use super::*;
+    use crate::engine::memory::MemoryEngine;
+    use ize_core::model::View;
+
+    proptest! {
+        /// Whatever is asked at the end of a branch is answered as if nothing had been left out.
+        #[test]
+        fn the_newest_versions_are_those_of_a_whole_index(
+            base in 0u64..40,
+            rounds in prop::collection::vec(prop::collection::vec((0u8..4, any::<bool>()), 0..8), 0..8),
+        ) {
+            let (whole, staging) = (MemoryEngine::default(), Staging::new(None, vec![OpId::new(base)]));
+            let branch = BranchId::new(1);
+            let mut branches = Branches::default();
+            branches.insert(branch, Origin { parent: BranchId::MAIN, base: OpId::new(base) });
+            let mut at = 0;
+            for round in rounds {
+                let mut changes = Changes::default();
+                for (thing, is_branched) in round {
+                    at += 1;
+                    let on = if is_branched && at > base { branch } else { BranchId::MAIN };
+                    let key = key::version(&[thing; 16], on, OpId::new(at));
+                    let value = seal(Table::Extents, &key, vec![thing; 3]);
+                    changes.set(Table::Extents, key, Some(value));
+                }
+                for engine in [&whole as &dyn Engine, &staging] {
+                    engine.apply(&changes, &mut || Ok(())).unwrap();
+                }
+                for on in [BranchId::MAIN, branch].into_iter().filter(|on| *on == BranchId::MAIN || at >= base) {
+                    let lineage = branches.lineage(View::latest(on)).unwrap();
+                    for thing in 0u8..4 {
+                        let newest = |engine: &dyn Engine| {
+                            let snapshot = engine.snapshot().unwrap();
+                            Checked(&*snapshot).newest(Table::Extents, &[thing; 16], &lineage).unwrap()
+                        };
+                        prop_assert_eq!(newest(&staging), newest(&whole));
+                    }
+                }
+            }
+        }
+    }
+}
