@@ -34,3 +34,9 @@ workspace_program() {
     cargo build --quiet --locked --manifest-path "$repository/Cargo.toml" --package "$package" --bin "$name"
     echo "${CARGO_TARGET_DIR:-$repository/target}/debug/$name"
 }
+
+# release_programs: builds all programs of the workspace to be measured, and prints the folder that has them.
+release_programs() {
+    cargo build --quiet --release --locked --manifest-path "$repository/Cargo.toml" --workspace --bins
+    realpath "${CARGO_TARGET_DIR:-$repository/target}/release"
+}
