@@ -207,18 +207,14 @@ const PEERS: &[Peer] = &[
     },
     Peer {
         name: "pijul record",
-        begin: &[
-            &["pijul", "init"],
-            &["pijul", "key", "generate", "--no-encryption", "--no-prompt", "bench"],
-            &["pijul", "add", "--recursive", "."],
-        ],
-        record: &[&["pijul", "record", "--all", "--message", "save", "--author", "Ize"]],
+        begin: &[&["pijul", "init"], &["pijul", "add", "--recursive", "."]],
+        record: &[&["pijul", "record", "--all", "--message", "save"]],
     },
 ];
 
 /// One edit of 4 KiB among 10,000 files, written to a plain folder and recorded by another program: whole processes.
 fn recorded_by(group: &mut BenchmarkGroup<'_, WallTime>, peer: &Peer) {
-    let (dir, home) = (TempDir::new().expect("a folder can be made"), TempDir::new().expect("a folder can be made"));
+    let dir = TempDir::new().expect("a folder can be made");
     let files = scaled(10_000);
     let mut rng = Rng::with_seed(7);
     let mut edit = |file: usize| {
@@ -231,7 +227,7 @@ fn recorded_by(group: &mut BenchmarkGroup<'_, WallTime>, peer: &Peer) {
     let run = |commands: &[&[&str]]| {
         commands.iter().all(|command| {
             let mut process = Command::new(command[0]);
-            process.args(&command[1..]).current_dir(dir.path()).env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
+            process.args(&command[1..]).current_dir(dir.path());
             let output = process.stdin(Stdio::null()).output();
             output.is_ok_and(|output| output.status.success())
         })
