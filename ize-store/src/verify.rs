@@ -8,7 +8,10 @@ use crate::content::PackedChunks;
 use crate::engine::{self, Snapshot, Step, Table};
 use crate::index::{Runs, Staging, State, Sums, row_hash, unseal};
 use crate::pack::{Packs, Scanned};
-use crate::replay::{Replay, branch_bases};
+use crate::replay::{ROWS_MAX, Replay, branch_bases};
+
+/// So many changed rows are staged at once: few, so that they stay in the processor's cache.
+const STAGED_AT_ONCE: usize = 8_000;
 
 /// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds.
 pub(crate) fn rebuild(
@@ -24,7 +27,7 @@ pub(crate) fn rebuild(
         index.fill(&mut rows)?;
     }
     // What was too much to be staged.
-    Replay { engine: index, packs, chunks, report, stop: &|| false }.run(state)
+    Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &|| false }.run(state)
 }
 
 /// Returns what the packs say that the index should be.
@@ -36,7 +39,8 @@ fn stage(staging: &Staging, packs: &Packs, chunks: &PackedChunks, report: &mut d
     for number in packs.numbers().into_iter().filter(|number| !packs.has_header(*number)) {
         report(Finding { severity: Severity::Lost, what: format!("pack {number:08} does not begin with its header") });
     }
-    Replay { engine: staging, packs, chunks, report, stop: &|| staging.is_full() }.run(State::EMPTY)
+    let stop = || staging.is_full();
+    Replay { engine: staging, packs, chunks, report, rows_max: STAGED_AT_ONCE, stop: &stop }.run(State::EMPTY)
 }
 
 /// Tells whether every table of an index adds up to what it should.
