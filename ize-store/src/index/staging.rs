@@ -14,8 +14,6 @@ use super::runs::{Merge, Runs};
 use crate::engine::memory::{self, Tables};
 use crate::engine::{ApplyError, Changes, Engine, Snapshot, Table, Visit};
 
-/// Rows in memory may take so many bytes.
-const KNOWN_BYTES_MAX: usize = 512 << 20;
 /// What a row in memory takes beyond its key and its value.
 const ROW_BYTES: usize = 80;
 
@@ -24,6 +22,7 @@ pub(crate) struct Staging {
     known: RwLock<Known>,
     /// None where only the sums are wanted.
     runs: Option<Mutex<Runs>>,
+    bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -38,14 +37,19 @@ struct Known {
 
 impl Staging {
     /// Begins with nothing. `bases` are the operations after which branches will begin.
-    pub(crate) fn new(runs: Option<Runs>, mut bases: Vec<OpId>) -> Self {
+    pub(crate) fn new(mut bases: Vec<OpId>) -> Self {
         bases.sort_unstable();
-        Self { known: RwLock::new(Known { bases, ..Known::default() }), runs: runs.map(Mutex::new) }
+        Self { known: RwLock::new(Known { bases, ..Known::default() }), runs: None, bytes_max: usize::MAX }
+    }
+
+    /// Keeps all rows, and is full once those in memory take so many bytes.
+    pub(crate) fn keeping(self, runs: Runs, bytes_max: usize) -> Self {
+        Self { runs: Some(Mutex::new(runs)), bytes_max, ..self }
     }
 
     /// Tells whether no more should be kept in memory.
     pub(crate) fn is_full(&self) -> bool {
-        self.runs.is_some() && self.known.read().bytes > KNOWN_BYTES_MAX
+        self.known.read().bytes > self.bytes_max
     }
 
     /// Returns all rows in order; `None` if they were not kept.
@@ -191,7 +195,7 @@ mod tests {
             base in 0u64..40,
             rounds in prop::collection::vec(prop::collection::vec((0u8..4, any::<bool>()), 0..8), 0..8),
         ) {
-            let (whole, staging) = (MemoryEngine::default(), Staging::new(None, vec![OpId::new(base)]));
+            let (whole, staging) = (MemoryEngine::default(), Staging::new(vec![OpId::new(base)]));
             let branch = BranchId::new(1);
             let mut branches = Branches::default();
             branches.insert(branch, Origin { parent: BranchId::MAIN, base: OpId::new(base) });
