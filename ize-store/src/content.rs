@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::cell::{Cell, Chunk};
 use crate::engine::Table;
-use crate::index::{Draft, Rows, bad_row};
+use crate::index::{Draft, Rows, SEAL_BYTES, bad_row};
 use crate::pack::{Kind, Packs, Place, Record, Writer};
 
 const HASH_BYTES: usize = 32;
@@ -141,7 +141,8 @@ fn damaged(place: Place) -> StorageError {
 
 /// Encodes a row of `content`.
 pub(crate) fn encode_chunk(chunk: Chunk) -> Vec<u8> {
-    let mut value = chunk.place.encode().to_vec();
+    let mut value = Vec::with_capacity(Place::BYTES + 4 + SEAL_BYTES);
+    value.extend_from_slice(&chunk.place.encode());
     value.extend_from_slice(&chunk.len.to_be_bytes());
     value
 }

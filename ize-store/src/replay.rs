@@ -1,7 +1,9 @@
 //! Reading packs into an index: after a crash the last commits, for a rebuild everything.
 
-use ize_core::model::OpId;
-use ize_core::storage::{Finding, Result, Severity, StorageError};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use ize_core::model::{ContentHash, OpId};
+use ize_core::storage::{Finding, RefName, RefTarget, Result, Severity, StorageError};
 
 use crate::apply::{Apply, Derive, Folders, decode_origin, head_after, set_ref};
 use crate::batch::{Derived, StoredBatch, StoredOp, decode, decode_ref};
@@ -9,10 +11,14 @@ use crate::cell::Chunk;
 use crate::content::{ChunkRecord, Chunks, PackedChunks, encode_chunk, find};
 use crate::engine::{ApplyError, Engine, Snapshot, Step, Table};
 use crate::index::{Branches, Checked, Draft, State, bad_row};
-use crate::pack::{Kind, Packs, Place, Position, Record, Scanned};
+use crate::pack::{Kind, Packs, Place, Position, Scanned};
 
-/// So many changed rows are applied at once.
-const ROWS_MAX: usize = 200_000;
+/// So many changed rows are applied to an index at once.
+pub(crate) const ROWS_MAX: usize = 200_000;
+/// Records are handed over in portions: after a batch, or so many chunks.
+const PORTION_MAX: usize = 1_000;
+/// So many portions are read and decoded ahead.
+const AHEAD_MAX: usize = 4;
 
 /// Reads packs into an index.
 pub(crate) struct Replay<'a> {
@@ -21,6 +27,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) chunks: &'a PackedChunks,
     /// Hears about what is damaged. Damage does not end a replay.
     pub(crate) report: &'a mut dyn FnMut(Finding),
+    /// So many changed rows are applied at once.
+    pub(crate) rows_max: usize,
     /// Asked between two sets of changes whether to stop there.
     pub(crate) stop: &'a dyn Fn() -> bool,
 }
@@ -37,35 +45,30 @@ impl Replay<'_> {
     pub(crate) fn run(&mut self, state: State) -> Result<State> {
         let mut progress =
             Progress { state, branches: load_branches(&*self.engine.snapshot()?)?, folders: Folders::default() };
-        let first = state.position.pack;
-        for number in self.packs.numbers().into_iter().filter(|number| *number >= first) {
-            let from = if number == first { state.position.offset } else { 0 };
-            let mut scanner = self.packs.scan(number, from)?;
-            let mut is_more = true;
-            while is_more {
-                is_more = self.round(&mut scanner, &mut progress)?;
-                if (self.stop)() {
-                    return Ok(progress.state);
+        let packs = self.packs;
+        std::thread::scope(|scope| {
+            let (sender, found) = std::sync::mpsc::sync_channel(AHEAD_MAX);
+            scope.spawn(move || {
+                if let Err(error) = read_ahead(packs, state.position, &sender) {
+                    // Who does not listen any more has failed for another reason.
+                    let _ = sender.send(Err(error));
                 }
-            }
-        }
-        Ok(progress.state)
+            });
+            while self.round(&found, &mut progress)? && !(self.stop)() {}
+            Ok(progress.state)
+        })
     }
 
-    /// Applies one set of changes. Tells whether the pack has more.
-    fn round(&mut self, scanner: &mut crate::pack::Scanner, progress: &mut Progress) -> Result<bool> {
+    /// Applies one set of changes. Tells whether there is more.
+    fn round(&mut self, found: &Receiver<Result<Vec<Found>>>, progress: &mut Progress) -> Result<bool> {
         let engine = self.engine;
         let snapshot = engine.snapshot()?;
         let mut draft = Draft::new(&*snapshot, progress.state.sums);
         let mut is_more = true;
-        while is_more && draft.len() < ROWS_MAX {
-            match scanner.next()? {
-                Some(Scanned::Record(record)) => self.record(&record, &mut draft, progress)?,
-                Some(Scanned::Damage(place)) => {
-                    self.lost(format!("{} bytes at {place} are damaged", place.len));
-                    progress.state.position = Position { pack: place.pack, offset: place.end() };
-                }
-                None => is_more = false,
+        while is_more && draft.len() < self.rows_max {
+            match found.recv() {
+                Ok(portion) => portion?.into_iter().try_for_each(|found| self.found(found, &mut draft, progress))?,
+                Err(_) => is_more = false,
             }
         }
         let (mut changes, sums) = draft.finish();
@@ -80,29 +83,29 @@ impl Replay<'_> {
         (self.report)(Finding { severity: Severity::Lost, what });
     }
 
-    fn record(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
-        match record.kind {
-            Kind::Chunk | Kind::ZstdChunk | Kind::DeltaChunk => {
-                let parsed = ChunkRecord::parse(record)?;
-                if find(draft, &parsed.hash)?.is_none() {
-                    draft.put(Table::Content, parsed.hash.as_bytes().to_vec(), encode_chunk(parsed.chunk))?;
+    fn found(&mut self, found: Found, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
+        let place = found.place;
+        match found.what {
+            What::Chunk(hash, chunk) => {
+                if find(draft, &hash)?.is_none() {
+                    draft.put(Table::Content, hash.as_bytes().to_vec(), encode_chunk(chunk))?;
                 }
             }
-            Kind::PlainBatch | Kind::Batch => self.batch(record, draft, progress)?,
-            Kind::Ref => {
-                let (name, target) = decode_ref(record)?;
+            What::Batch(batch) => self.batch(batch, draft, progress)?,
+            What::Ref(name, target) => {
                 set_ref(draft, &name, target.as_ref())?;
-                if let Some(ize_core::storage::RefTarget::Branch { id, parent, base }) = target {
+                if let Some(RefTarget::Branch { id, parent, base }) = target {
                     progress.branches.insert(id, crate::index::Origin { parent, base });
                 }
             }
+            What::Damage => self.lost(format!("{} bytes at {place} are damaged", place.len)),
         }
-        progress.state.position = Position { pack: record.place.pack, offset: record.place.end() };
+        progress.state.position = Position { pack: place.pack, offset: place.end() };
         Ok(())
     }
 
-    fn batch(&mut self, record: &Record, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
-        let StoredBatch { ops, groups, tail } = decode(record)?;
+    fn batch(&mut self, batch: StoredBatch, draft: &mut Draft<'_>, progress: &mut Progress) -> Result<()> {
+        let StoredBatch { ops, groups, tail } = batch;
         let mut recorded = Recorded { derived: tail.derived.into_iter().collect(), chunks: self.chunks };
         for stored in &ops {
             let due = progress.state.head.op.next();
@@ -147,6 +150,59 @@ impl Replay<'_> {
         }
         Ok(chunks)
     }
+}
+
+/// What is at a place of a pack.
+struct Found {
+    place: Place,
+    what: What,
+}
+
+enum What {
+    Chunk(ContentHash, Chunk),
+    Batch(StoredBatch),
+    Ref(RefName, Option<RefTarget>),
+    Damage,
+}
+
+impl Found {
+    fn new(scanned: &Scanned) -> Result<Self> {
+        let record = match scanned {
+            Scanned::Record(record) => record,
+            Scanned::Damage(place) => return Ok(Self { place: *place, what: What::Damage }),
+        };
+        let what = match record.kind {
+            Kind::Chunk | Kind::ZstdChunk | Kind::DeltaChunk => {
+                let parsed = ChunkRecord::parse(record)?;
+                What::Chunk(parsed.hash, parsed.chunk)
+            }
+            Kind::PlainBatch | Kind::Batch => What::Batch(decode(record)?),
+            Kind::Ref => {
+                let (name, target) = decode_ref(record)?;
+                What::Ref(name, target)
+            }
+        };
+        Ok(Self { place: record.place, what })
+    }
+}
+
+/// Reads and decodes what is in the packs from a position on, until nobody listens.
+fn read_ahead(packs: &Packs, from: Position, sender: &SyncSender<Result<Vec<Found>>>) -> Result<()> {
+    let mut portion = Vec::new();
+    for number in packs.numbers().into_iter().filter(|number| *number >= from.pack) {
+        let mut scanner = packs.scan(number, if number == from.pack { from.offset } else { 0 })?;
+        while let Some(scanned) = scanner.next()? {
+            let found = Found::new(&scanned)?;
+            let is_full = portion.len() >= PORTION_MAX || !matches!(found.what, What::Chunk(..));
+            portion.push(found);
+            if is_full && sender.send(Ok(std::mem::take(&mut portion))).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    // Nobody listens any more who has no use for it.
+    let _ = sender.send(Ok(portion));
+    Ok(())
 }
 
 /// Returns how long the chunks of an operation's data are.
@@ -205,7 +261,7 @@ pub(crate) fn branch_bases(packs: &Packs) -> Result<Vec<OpId>> {
         while let Some(scanned) = scanner.next()? {
             let Scanned::Record(record) = scanned else { continue };
             if record.kind == Kind::Ref
-                && let (_, Some(ize_core::storage::RefTarget::Branch { base, .. })) = decode_ref(&record)?
+                && let (_, Some(RefTarget::Branch { base, .. })) = decode_ref(&record)?
             {
                 bases.push(base);
             }

@@ -19,7 +19,7 @@ use crate::index::{Branches, Draft, Origin, State};
 use crate::layout::{Format, Layout};
 use crate::pack::{Kind, Packs, Position, Writer};
 use crate::query::{self, Query};
-use crate::replay::{Replay, find_end, load_branches};
+use crate::replay::{ROWS_MAX, Replay, find_end, load_branches};
 use crate::{Engine, FORMAT_VERSION, StoreOptions, apply, batch, limit, verify};
 
 /// A storage in a folder: packs with checksums, and an index over them.
@@ -294,7 +294,8 @@ fn catch_up(
     }
     let mut failed = None;
     let mut report = |finding: Finding| failed = Some(finding.what);
-    let state = Replay { engine: index, packs, chunks, report: &mut report, stop: &|| false }.run(state)?;
+    let state =
+        Replay { engine: index, packs, chunks, report: &mut report, rows_max: ROWS_MAX, stop: &|| false }.run(state)?;
     match failed {
         Some(what) => Err(StorageError::Corrupt(format!("{what}; 'repair' saves what it can"))),
         None => Ok((state, writer)),

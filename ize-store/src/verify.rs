@@ -8,7 +8,12 @@ use crate::content::PackedChunks;
 use crate::engine::{self, Snapshot, Step, Table};
 use crate::index::{Runs, Staging, State, Sums, row_hash, unseal};
 use crate::pack::{Packs, Scanned};
-use crate::replay::{Replay, branch_bases};
+use crate::replay::{ROWS_MAX, Replay, branch_bases};
+
+/// What applying operations asks for may take so many bytes in memory.
+const STAGED_BYTES_MAX: usize = 512 << 20;
+/// So many changed rows are staged at once: few, so that they stay in the processor's cache.
+const STAGED_AT_ONCE: usize = 8_000;
 
 /// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds.
 pub(crate) fn rebuild(
@@ -18,25 +23,37 @@ pub(crate) fn rebuild(
     chunks: &PackedChunks,
     report: &mut dyn FnMut(Finding),
 ) -> Result<State> {
-    let staging = Staging::new(Some(Runs::new(dir)?), branch_bases(packs)?);
+    rebuild_within(STAGED_BYTES_MAX, index, dir, packs, chunks, report)
+}
+
+fn rebuild_within(
+    bytes_max: usize,
+    index: &dyn engine::Engine,
+    dir: &Path,
+    packs: &Packs,
+    chunks: &PackedChunks,
+    report: &mut dyn FnMut(Finding),
+) -> Result<State> {
+    let staging = Staging::new(branch_bases(packs)?).keeping(Runs::new(dir)?, bytes_max);
     let state = stage(&staging, packs, chunks, report)?;
     if let Some(mut rows) = staging.into_rows()? {
         index.fill(&mut rows)?;
     }
     // What was too much to be staged.
-    Replay { engine: index, packs, chunks, report, stop: &|| false }.run(state)
+    Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &|| false }.run(state)
 }
 
 /// Returns what the packs say that the index should be.
 fn expected(packs: &Packs, chunks: &PackedChunks) -> Result<State> {
-    stage(&Staging::new(None, branch_bases(packs)?), packs, chunks, &mut |_| {})
+    stage(&Staging::new(branch_bases(packs)?), packs, chunks, &mut |_| {})
 }
 
 fn stage(staging: &Staging, packs: &Packs, chunks: &PackedChunks, report: &mut dyn FnMut(Finding)) -> Result<State> {
     for number in packs.numbers().into_iter().filter(|number| !packs.has_header(*number)) {
         report(Finding { severity: Severity::Lost, what: format!("pack {number:08} does not begin with its header") });
     }
-    Replay { engine: staging, packs, chunks, report, stop: &|| staging.is_full() }.run(State::EMPTY)
+    let stop = || staging.is_full();
+    Replay { engine: staging, packs, chunks, report, rows_max: STAGED_AT_ONCE, stop: &stop }.run(State::EMPTY)
 }
 
 /// Tells whether every table of an index adds up to what it should.
@@ -134,4 +151,57 @@ fn verify_packs(packs: &Packs, chunks: &PackedChunks, report: &mut dyn FnMut(Fin
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ize_core::conformance::Workload;
+    use ize_core::model::BranchId;
+    use ize_core::storage::{Batch, FileSystemStorage, RefName, RefTarget};
+
+    use super::*;
+    use crate::engine::sanakirja::SanakirjaEngine;
+    use crate::{Store, StoreOptions};
+
+    fn commit(store: &Store, workload: &mut Workload) {
+        (0..15).for_each(|_| workload.step());
+        store.commit(&Batch { ops: workload.log().take(), landmarks: Vec::new() }).unwrap();
+    }
+
+    /// However much of it was staged, and applied afterwards.
+    #[test]
+    fn a_rebuilt_index_has_the_rows_of_one_that_grew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("store"), &StoreOptions::default()).unwrap();
+        let mut workload = Workload::new(11);
+        (0..3).for_each(|_| commit(&store, &mut workload));
+        let base = ize_core::model::OpId::new(store.head().unwrap().op.get() / 2);
+        let branch = RefTarget::Branch { id: BranchId::new(1), parent: BranchId::MAIN, base };
+        store.set_ref(&RefName::new("topic").unwrap(), Some(&branch)).unwrap();
+        (0..60).for_each(|_| commit(&store, &mut workload));
+        drop(store);
+        let grown = SanakirjaEngine::open(&dir.path().join("store/index")).unwrap();
+        let packs = Arc::new(Packs::open(&dir.path().join("store/packs")).unwrap());
+        let chunks = PackedChunks::new(Arc::clone(&packs));
+        for bytes_max in [0, 100_000, usize::MAX] {
+            let fresh = SanakirjaEngine::create(&dir.path().join(format!("index-{bytes_max}"))).unwrap();
+            let mut report = |finding| panic!("{finding:?}");
+            rebuild_within(bytes_max, &fresh, dir.path(), &packs, &chunks, &mut report).unwrap();
+            for table in Table::ALL {
+                assert!(rows(&fresh, table) == rows(&grown, table), "{} at {bytes_max}", table.name());
+            }
+        }
+    }
+
+    fn rows(engine: &dyn engine::Engine, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            rows.push((key.to_vec(), value.to_vec()));
+            Ok(Step::Next)
+        };
+        engine.snapshot().unwrap().scan(table, &[0], &mut visit).unwrap();
+        rows
+    }
 }

@@ -1,6 +1,6 @@
 //! `burst FOLDER MIB [SYNC]`: writes so many MiB to a new file in a folder, 4 KiB at a time, and prints MiB per second, the
 //! longest wait for one write and the 99.9th percentile, both in milliseconds. With `SYNC` the file is synced at the end,
-//! which counts. `burst FOLDER fsyncs N` writes 4 KiB and syncs them N times and prints the median and the longest, in
+//! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER fsyncs N` writes 4 KiB and syncs them N times and prints the median and the longest, in
 //! milliseconds.
 
 use std::fs::{self, File};
@@ -15,9 +15,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [folder, "fsyncs", count] => parse(count).and_then(|count| fsyncs(Path::new(folder), count)),
+        [folder, "fresh", mib] => parse(mib).and_then(|mib| fresh(Path::new(folder), mib)),
         [folder, mib] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, false)),
         [folder, mib, "sync"] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, true)),
-        _ => Err(io::Error::other("usage: burst FOLDER MIB [sync] | burst FOLDER fsyncs N")),
+        _ => Err(io::Error::other("usage: burst FOLDER MIB [sync] | burst FOLDER fresh MIB | burst FOLDER fsyncs N")),
     };
     match outcome {
         Ok(line) => {
@@ -56,6 +57,26 @@ fn burst(folder: &Path, mib: usize, sync: bool) -> io::Result<String> {
     let taken = begun.elapsed();
     drop(file);
     fs::remove_file(path)?;
+    summary(mib, taken, waits)
+}
+
+/// The file stays: what is removed at once need not be stored.
+fn fresh(folder: &Path, mib: usize) -> io::Result<String> {
+    let mut file = File::create(folder.join("fresh"))?;
+    let mut rng = fastrand::Rng::new();
+    let mut block = vec![0; 1 << 20];
+    let mut waits = Vec::with_capacity(mib);
+    for _ in 0..mib {
+        rng.fill(&mut block);
+        let write = Instant::now();
+        file.write_all(&block)?;
+        waits.push(write.elapsed());
+    }
+    let taken = waits.iter().sum();
+    summary(mib, taken, waits)
+}
+
+fn summary(mib: usize, taken: Duration, mut waits: Vec<Duration>) -> io::Result<String> {
     waits.sort_unstable();
     let last = waits.len().saturating_sub(1);
     let rate = f64::from(u32::try_from(mib).map_err(io::Error::other)?) / taken.as_secs_f64();

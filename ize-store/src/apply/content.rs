@@ -7,7 +7,7 @@ use super::Apply;
 use crate::cell::{CELL_BYTES, Cell, Chunk, PIECES_MAX, Piece, SPILLED_MAX, split};
 use crate::content::{copy_out, encode_chunk};
 use crate::engine::Table;
-use crate::index::{Lineage, Rows, bad_row, key};
+use crate::index::{Lineage, Rows, SEAL_BYTES, bad_row, key};
 use crate::pack::Place;
 
 /// From where to where a range is copied.
@@ -35,6 +35,13 @@ fn decode_extents(value: &[u8]) -> Option<Extents> {
         }
         _ => None,
     }
+}
+
+fn value_of(form: u8, rest: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(1 + rest.len() + SEAL_BYTES);
+    value.push(form);
+    value.extend_from_slice(rest);
+    value
 }
 
 /// Decodes a value of `extents`. `list` reads the chunk of a list that is too long for the index.
@@ -166,9 +173,9 @@ impl Apply<'_, '_> {
         }
         let value = if cell.pieces.len() > PIECES_MAX {
             let list = self.derive.derive(self.draft, op.id, &mut |_| Ok(cell.encode()))?;
-            [vec![1], encode_chunk(list)].concat()
+            value_of(1, &encode_chunk(list))
         } else {
-            [vec![0], cell.encode()].concat()
+            value_of(0, &cell.encode())
         };
         let key = key::version(&key::cell(file, number), op.branch, op.last_id);
         self.draft.put(Table::Extents, key, value)

@@ -7,7 +7,7 @@ use super::{Apply, cannot};
 use crate::cell::Chunk;
 use crate::content::encode_chunk;
 use crate::engine::Table;
-use crate::index::{Lineage, Rows, bad_row, key};
+use crate::index::{Lineage, Rows, SEAL_BYTES, bad_row, key};
 
 /// A row of `dirents`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct DirentRow {
 
 impl DirentRow {
     fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(10 + self.name.as_bytes().len());
+        let mut value = Vec::with_capacity(10 + self.name.as_bytes().len() + SEAL_BYTES);
         match self.target {
             Some((file, kind)) => {
                 value.push(1);
@@ -84,7 +84,9 @@ impl Apply<'_, '_> {
 
     fn put_link(&mut self, op: &OpCode, entry: &Entry, file: FileId, is_bound: bool) -> Result<()> {
         let key = key::version(&key::link(file, entry), op.branch, op.last_id);
-        self.draft.put(Table::Links, key, vec![u8::from(is_bound)])
+        let mut value = Vec::with_capacity(1 + SEAL_BYTES);
+        value.push(u8::from(is_bound));
+        self.draft.put(Table::Links, key, value)
     }
 
     pub(super) fn set_xattr(

@@ -1,6 +1,7 @@
 //! A set of changes to tables, in order of their keys.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Table;
 
@@ -14,7 +15,27 @@ pub(crate) struct Changes {
 impl Changes {
     /// Sets a row; `None` removes it.
     pub(crate) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.rows += usize::from(self.tables[table.number()].insert(key, value).is_none());
+        self.replace(table, key, value, |_, _| {});
+    }
+
+    /// Sets a row, and tells of its key and of what was set before, if anything was.
+    pub(crate) fn replace(
+        &mut self,
+        table: Table,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+        replaced: impl FnOnce(&[u8], Option<&[u8]>),
+    ) {
+        match self.tables[table.number()].entry(key) {
+            Entry::Occupied(mut known) => {
+                let before = known.insert(value);
+                replaced(known.key(), before.as_deref());
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+                self.rows += 1;
+            }
+        }
     }
 
     /// Returns what is to become of a row, if anything.

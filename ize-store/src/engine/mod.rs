@@ -163,10 +163,13 @@ pub(crate) trait Engine: Send + Sync {
 /// So many rows go into an engine that has no other way to be filled, in one transaction.
 const FILLED_AT_ONCE: usize = 200_000;
 
+/// A row: its table, key and value.
+pub(crate) type Row<'a> = (Table, &'a [u8], &'a [u8]);
+
 /// Rows in ascending order of tables, and of keys in each.
 pub(crate) trait RowSource {
-    /// Returns the next row: its table, key and value.
-    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>>;
+    /// Returns the next row.
+    fn next(&mut self) -> Result<Option<Row<'_>>>;
 
     /// Returns how many bytes the rows take, with 8 more for each.
     fn bytes(&self) -> u64;

@@ -81,7 +81,7 @@ fn mutable_rows_are_replaced_and_removed() {
 struct InOrder(std::vec::IntoIter<(Table, Vec<u8>, Vec<u8>)>, Option<(Table, Vec<u8>, Vec<u8>)>);
 
 impl RowSource for InOrder {
-    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>> {
+    fn next(&mut self) -> Result<Option<Row<'_>>> {
         self.1 = self.0.next();
         Ok(self.1.as_ref().map(|(table, key, value)| (*table, key.as_slice(), value.as_slice())))
     }

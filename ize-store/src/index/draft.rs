@@ -3,7 +3,7 @@
 use ize_core::model::{OpId, Timestamp};
 use ize_core::storage::{Result, StorageError};
 
-use super::{Checked, Rows, Sums, bad_row, key, row_hash, seal, unseal};
+use super::{Checked, Lineage, Rows, Sums, bad_row, key, row_hash, seal, unseal};
 use crate::engine::{Changes, Snapshot, Step, Table};
 
 /// Changes on top of a snapshot. Reads see both.
@@ -42,33 +42,27 @@ impl<'a> Draft<'a> {
             let bytes = key.len() + value.len();
             return Err(StorageError::Invalid(format!("a row of {} would have {bytes} bytes", table.name())));
         }
-        self.forget(table, &key)?;
-        self.add(table, row_hash(&key, &value));
-        self.changes.set(table, key, Some(value));
-        Ok(())
+        let added = row_hash(&key, &value);
+        self.set(table, key, Some(value), added)
     }
 
     /// Removes a row of a mutable table.
     pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<()> {
-        self.forget(table, &key)?;
-        self.changes.set(table, key, None);
-        Ok(())
+        self.set(table, key, None, 0)
     }
 
-    /// Takes what a row was out of the sum.
-    fn forget(&mut self, table: Table, key: &[u8]) -> Result<()> {
-        let old = match self.changes.get(table, key) {
-            Some(old) => old.map(|value| row_hash(key, value)),
-            None if table.is_mutable() => self.snapshot.get(table, key)?.map(|value| row_hash(key, &value)),
-            None => None,
-        };
-        self.add(table, old.map_or(0, u64::wrapping_neg));
-        Ok(())
-    }
-
-    fn add(&mut self, table: Table, hash: u64) {
+    /// Sets a row. `added` comes into the table's sum, what the row was goes out of it.
+    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>, added: u64) -> Result<()> {
+        let mut removed = 0;
+        if table.is_mutable() && self.changes.get(table, &key).is_none() {
+            removed = self.snapshot.get(table, &key)?.map_or(0, |value| row_hash(&key, &value));
+        }
+        self.changes.replace(table, key, value, |key, before| {
+            removed = before.map_or(0, |value| row_hash(key, value));
+        });
         let sum = &mut self.sums[table.number()];
-        *sum = sum.wrapping_add(hash);
+        *sum = sum.wrapping_add(added).wrapping_sub(removed);
+        Ok(())
     }
 
     /// Enters an operation's time: those that it precedes are passed over from now on.
@@ -106,6 +100,34 @@ impl Rows for Draft<'_> {
             Some(drafted) => drafted.map(|value| unseal(table, key, value).map(<[u8]>::to_vec)).transpose(),
             None => Checked(self.snapshot).get(table, key),
         }
+    }
+
+    /// What is drafted is newer than what is stored.
+    fn newest(&self, table: Table, prefix: &[u8], lineage: &Lineage) -> Result<Option<(OpId, Vec<u8>)>> {
+        for (branch, until) in lineage.parts() {
+            let from = key::version(prefix, branch, until);
+            let version = |key: &[u8], value: &[u8]| -> Result<_> {
+                match key::split_version(key, prefix) {
+                    Some((of, at)) if of == branch => Ok(Some((at, unseal(table, key, value)?.to_vec()))),
+                    _ => Ok(None),
+                }
+            };
+            let drafted = self.changes.rows_from(table, &from).next();
+            let mut found = match drafted {
+                Some((key, Some(value))) => version(key, value)?,
+                _ => None,
+            };
+            if found.is_none() {
+                self.snapshot.scan(table, &from, &mut |key, value| {
+                    found = version(key, value)?;
+                    Ok(Step::Stop)
+                })?;
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// For tables that are not mutable: what is drafted there is never a removal.

@@ -24,8 +24,8 @@ pub(crate) use runs::Runs;
 pub(crate) use staging::Staging;
 pub(crate) use state::{State, Sums};
 
-/// Bytes of the checksum at the end of every value.
-const SEAL_BYTES: usize = 4;
+/// Bytes of the checksum at the end of every value: who makes one leaves room for it.
+pub(crate) const SEAL_BYTES: usize = 4;
 
 fn checksum(table: Table, key: &[u8], payload: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&[table as u8]);

@@ -3,7 +3,7 @@
 use ize_core::model::{BranchId, FileKind, FileMetadata, Landmark, OpId, Timestamp};
 use ize_core::storage::Result;
 
-use super::{Rows, bad_row, key, postings};
+use super::{Rows, SEAL_BYTES, bad_row, key, postings};
 use crate::engine::Table;
 use crate::pack::Place;
 
@@ -20,6 +20,9 @@ pub(crate) struct FileRow {
 /// ends than that, the time of modification, and how much later the times of change and access are.
 type FileFields = (FileKind, u32, u32, u32, u32, u64, u64, i64, i128, i128, i128);
 
+/// As many as [`FileFields`] usually take.
+const FIELDS_BYTES: usize = 44;
+
 impl FileRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let FileMetadata { kind, mode, uid, gid, size, nlink, rdev, atime, mtime, ctime } = self.metadata;
@@ -27,7 +30,7 @@ impl FileRow {
         let times = [atime, mtime, ctime].map(Timestamp::as_nanos);
         let (changed, accessed) = (times[2].wrapping_sub(times[1]), times[0].wrapping_sub(times[1]));
         let fields: FileFields = (kind, mode, uid, gid, nlink, rdev, size, end, times[1], changed, accessed);
-        postcard::to_allocvec(&fields).expect("numbers can be encoded")
+        postcard::to_extend(&fields, Vec::with_capacity(FIELDS_BYTES + SEAL_BYTES)).expect("numbers can be encoded")
     }
 
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {

@@ -7,12 +7,14 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 
 use ize_core::disk::{Change, change};
 use ize_core::storage::{Result, StorageError};
 
 use crate::disk;
-use crate::engine::{RowSource, Table};
+use crate::engine::{self, RowSource, Table};
 
 /// The file's name until it has none.
 const FILE_NAME: &str = "index.rows";
@@ -21,11 +23,36 @@ const READ_BYTES: usize = 128 << 10;
 /// Table, length of the key, length of the value.
 const HEAD_BYTES: usize = 5;
 
-/// Runs being written.
+/// Rows are sorted in portions of so many bytes.
+const PORTION_BYTES: usize = 16 << 20;
+
+/// Takes rows in any order. A thread sorts and writes them in portions.
 #[derive(Debug)]
 pub(crate) struct Runs {
+    portion: Portion,
+    portions: SyncSender<Portion>,
+    sorter: JoinHandle<Result<Sorted>>,
+}
+
+/// Rows that are not sorted yet.
+#[derive(Debug, Default)]
+struct Portion {
+    bytes: Vec<u8>,
+    rows: Vec<Unsorted>,
+}
+
+/// Where a row is in a portion.
+#[derive(Clone, Copy, Debug)]
+struct Unsorted {
+    /// The table's number and the first 15 bytes of the key.
+    order: u128,
+    at: usize,
+}
+
+/// All runs.
+#[derive(Debug)]
+struct Sorted {
     file: BufWriter<File>,
-    at: u64,
     /// Where each run ends.
     ends: Vec<u64>,
     rows: u64,
@@ -39,30 +66,79 @@ impl Runs {
         options.read(true).write(true).create(true).truncate(true);
         let file = change(Change::Path(&path), || options.open(&path)).map_err(failed)?;
         disk::remove(&path).map_err(failed)?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), at: 0, ends: Vec::new(), rows: 0 })
+        let mut sorted = Sorted { file: BufWriter::with_capacity(1 << 20, file), ends: Vec::new(), rows: 0 };
+        let (portions, received) = std::sync::mpsc::sync_channel::<Portion>(1);
+        let sort = move || received.iter().try_for_each(|portion| sorted.add(portion)).map(|()| sorted);
+        let sorter = std::thread::Builder::new().name("ize-sort".to_owned()).spawn(sort).map_err(failed)?;
+        Ok(Self { portion: Portion::default(), portions, sorter })
     }
 
-    /// Appends a row to the present run, behind all that are in it.
-    pub(crate) fn push(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+    /// Adds a row whose table has none of this key yet.
+    pub(crate) fn push(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.portion.push(table, key, value);
+        if self.portion.bytes.len() >= PORTION_BYTES {
+            // If nobody takes it, merging says why.
+            let _ = self.portions.send(std::mem::take(&mut self.portion));
+        }
+    }
+
+    /// Returns all rows in order.
+    pub(crate) fn merge(self) -> Result<Merge> {
+        let Self { portion, portions, sorter } = self;
+        let _ = portions.send(portion);
+        drop(portions);
+        let panicked = |_| StorageError::backend("sorting the index", "a thread of it ended");
+        sorter.join().map_err(panicked)??.merge()
+    }
+}
+
+impl Portion {
+    fn push(&mut self, table: Table, key: &[u8], value: &[u8]) {
         let len = |part: &[u8]| u16::try_from(part.len()).expect("rows of every table are shorter");
         let [key_len, value_len] = [len(key), len(value)].map(u16::to_le_bytes);
-        let head = [table as u8, key_len[0], key_len[1], value_len[0], value_len[1]];
-        for part in [&head, key, value] {
-            self.file.write_all(part).map_err(failed)?;
+        let mut order = [0; 16];
+        order[0] = table as u8;
+        let known = key.len().min(15);
+        order[1..=known].copy_from_slice(&key[..known]);
+        self.rows.push(Unsorted { order: u128::from_be_bytes(order), at: self.bytes.len() });
+        self.bytes.extend_from_slice(&[table as u8, key_len[0], key_len[1], value_len[0], value_len[1]]);
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let key = |row: &Unsorted| &bytes[row.at + HEAD_BYTES..row.at + HEAD_BYTES + key_len(&bytes[row.at..])];
+        self.rows.sort_unstable_by(|a, b| a.order.cmp(&b.order).then_with(|| key(a).cmp(key(b))));
+    }
+}
+
+fn key_len(row: &[u8]) -> usize {
+    usize::from(u16::from_le_bytes([row[1], row[2]]))
+}
+
+fn value_len(row: &[u8]) -> usize {
+    usize::from(u16::from_le_bytes([row[3], row[4]]))
+}
+
+impl Sorted {
+    fn add(&mut self, mut portion: Portion) -> Result<()> {
+        portion.sort();
+        for row in &portion.rows {
+            let row = &portion.bytes[row.at..];
+            self.file.write_all(&row[..HEAD_BYTES + key_len(row) + value_len(row)]).map_err(failed)?;
         }
-        self.at += (HEAD_BYTES + key.len() + value.len()) as u64;
-        self.rows += 1;
+        self.rows += portion.rows.len() as u64;
+        self.ends.push(self.bytes() + portion.bytes.len() as u64);
         Ok(())
     }
 
-    /// Ends the present run.
-    pub(crate) fn end_run(&mut self) {
-        self.ends.push(self.at);
+    fn bytes(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Returns all rows in order. No two runs have a row of the same table and key.
-    pub(crate) fn merge(mut self) -> Result<Merge> {
-        self.end_run();
+    fn merge(self) -> Result<Merge> {
+        let bytes = self.bytes() + 3 * self.rows;
         let file = Arc::new(self.file.into_inner().map_err(|error| failed(error.into_error()))?);
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         let run = |(at, end)| Run { file: Arc::clone(&file), at, end, buffer: Vec::new(), read: 0 };
@@ -74,7 +150,7 @@ impl Runs {
                 heap.push(row);
             }
         }
-        Ok(Merge { runs, heap, row: Row::default(), bytes: self.at + 3 * self.rows })
+        Ok(Merge { runs, heap, row: Row::default(), bytes })
     }
 }
 
@@ -89,7 +165,7 @@ pub(crate) struct Merge {
 }
 
 impl RowSource for Merge {
-    fn next(&mut self) -> Result<Option<(Table, &[u8], &[u8])>> {
+    fn next(&mut self) -> Result<Option<engine::Row<'_>>> {
         let Some(mut top) = self.heap.peek_mut() else { return Ok(None) };
         std::mem::swap(&mut self.row, &mut *top);
         top.run = self.row.run;
@@ -144,8 +220,7 @@ impl Run {
             return Ok(false);
         }
         let head = self.bytes(HEAD_BYTES)?;
-        let len = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
-        let (table, key_len, value_len) = (head[0], len(1), len(3));
+        let (table, key_len, value_len) = (head[0], key_len(head), value_len(head));
         row.key.clear();
         row.key.push(table);
         row.key.extend_from_slice(self.bytes(key_len)?);
@@ -187,11 +262,11 @@ mod tests {
             let mut runs = Runs::new(dir.path()).unwrap();
             prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
             for run in 0..3 {
-                for ((table, key), _) in rows.iter().filter(|(_, of)| **of == run) {
+                for ((table, key), _) in rows.iter().rev().filter(|(_, of)| **of == run) {
                     let value = vec![*table; usize::try_from(key % 300).unwrap()];
-                    runs.push(Table::ALL[usize::from(*table)], &key.to_be_bytes(), &value).unwrap();
+                    runs.push(Table::ALL[usize::from(*table)], &key.to_be_bytes(), &value);
                 }
-                runs.end_run();
+                let _ = runs.portions.send(std::mem::take(&mut runs.portion));
             }
             let mut merged = runs.merge().unwrap();
             for (table, key) in rows.keys() {

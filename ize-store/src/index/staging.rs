@@ -1,20 +1,19 @@
 //! An index in the making. Its rows go into sorted runs, from which an engine is filled in one pass; in memory stays what
 //! applying further operations asks for: of everything that has versions the newest, and what a branch begins with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 
 use ize_core::model::OpId;
 use ize_core::storage::Result;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::key::VERSION_BYTES;
 use super::runs::{Merge, Runs};
-use crate::engine::memory::{MemorySnapshot, Tables};
-use crate::engine::{ApplyError, Changes, Engine, Snapshot, Table};
+use crate::engine::memory::{self, Tables};
+use crate::engine::{ApplyError, Changes, Engine, Snapshot, Table, Visit};
 
-/// Rows in memory may take so many bytes.
-const KNOWN_BYTES_MAX: usize = 512 << 20;
 /// What a row in memory takes beyond its key and its value.
 const ROW_BYTES: usize = 80;
 
@@ -23,11 +22,14 @@ pub(crate) struct Staging {
     known: RwLock<Known>,
     /// None where only the sums are wanted.
     runs: Option<Mutex<Runs>>,
+    bytes_max: usize,
 }
 
 #[derive(Default)]
 struct Known {
     tables: Tables,
+    /// [`Table::Content`], which is never asked for in order.
+    content: HashMap<Box<[u8]>, Box<[u8]>, BuildHasherDefault<FirstBytes>>,
     bytes: usize,
     /// Where branches begin, in ascending order.
     bases: Vec<OpId>,
@@ -35,14 +37,19 @@ struct Known {
 
 impl Staging {
     /// Begins with nothing. `bases` are the operations after which branches will begin.
-    pub(crate) fn new(runs: Option<Runs>, mut bases: Vec<OpId>) -> Self {
+    pub(crate) fn new(mut bases: Vec<OpId>) -> Self {
         bases.sort_unstable();
-        Self { known: RwLock::new(Known { bases, ..Known::default() }), runs: runs.map(Mutex::new) }
+        Self { known: RwLock::new(Known { bases, ..Known::default() }), runs: None, bytes_max: usize::MAX }
+    }
+
+    /// Keeps all rows, and is full once those in memory take so many bytes.
+    pub(crate) fn keeping(self, runs: Runs, bytes_max: usize) -> Self {
+        Self { runs: Some(Mutex::new(runs)), bytes_max, ..self }
     }
 
     /// Tells whether no more should be kept in memory.
     pub(crate) fn is_full(&self) -> bool {
-        self.runs.is_some() && self.known.read().bytes > KNOWN_BYTES_MAX
+        self.known.read().bytes > self.bytes_max
     }
 
     /// Returns all rows in order; `None` if they were not kept.
@@ -52,7 +59,7 @@ impl Staging {
         let known = self.known.into_inner();
         for table in Table::ALL.into_iter().filter(|table| table.is_mutable()) {
             for (key, value) in &known.tables[table.number()] {
-                runs.push(table, key, value)?;
+                runs.push(table, key, value);
             }
         }
         runs.merge().map(Some)
@@ -61,8 +68,7 @@ impl Staging {
 
 impl Engine for Staging {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
-        let tables = parking_lot::RwLockReadGuard::map(self.known.read(), |known| &known.tables);
-        Ok(Box::new(MemorySnapshot { tables }))
+        Ok(Box::new(StagingSnapshot(self.known.read())))
     }
 
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
@@ -72,22 +78,42 @@ impl Engine for Staging {
         for table in Table::ALL {
             for (key, value) in changes.rows(table) {
                 if let (Some(runs), Some(value), false) = (&mut runs, value, table.is_mutable()) {
-                    runs.push(table, key, value)?;
+                    runs.push(table, key, value);
                 }
                 if is_asked_for(table) {
                     known.learn(table, key, value);
                 }
             }
         }
-        if let Some(runs) = &mut runs {
-            runs.end_run();
-        }
         Ok(())
+    }
+}
+
+struct StagingSnapshot<'a>(RwLockReadGuard<'a, Known>);
+
+impl Snapshot for StagingSnapshot<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let known = &*self.0;
+        Ok(match table {
+            Table::Content => known.content.get(key).map(|value| value.to_vec()),
+            _ => known.tables[table.number()].get(key).cloned(),
+        })
+    }
+
+    fn scan(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
+        memory::scan(&self.0.tables, table, from, visit)
+    }
+
+    fn scan_back(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
+        memory::scan_back(&self.0.tables, table, from, visit)
     }
 }
 
 impl Known {
     fn learn(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) {
+        if table == Table::Content {
+            return self.learn_content(key, value);
+        }
         let rows = &mut self.tables[table.number()];
         let size = |value: &[u8]| key.len() + value.len() + ROW_BYTES;
         let before = match value {
@@ -101,6 +127,27 @@ impl Known {
         {
             self.bytes -= older.len() + value.len() + ROW_BYTES;
         }
+    }
+
+    fn learn_content(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let Some(value) = value else { return };
+        if self.content.insert(key.into(), value.into()).is_none() {
+            self.bytes += key.len() + value.len() + ROW_BYTES;
+        }
+    }
+}
+
+/// Takes the first bytes of what is a hash already.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.first_chunk().map_or(self.0, |first| u64::from_le_bytes(*first));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -148,7 +195,7 @@ mod tests {
             base in 0u64..40,
             rounds in prop::collection::vec(prop::collection::vec((0u8..4, any::<bool>()), 0..8), 0..8),
         ) {
-            let (whole, staging) = (MemoryEngine::default(), Staging::new(None, vec![OpId::new(base)]));
+            let (whole, staging) = (MemoryEngine::default(), Staging::new(vec![OpId::new(base)]));
             let branch = BranchId::new(1);
             let mut branches = Branches::default();
             branches.insert(branch, Origin { parent: BranchId::MAIN, base: OpId::new(base) });
