@@ -54,6 +54,12 @@ impl State {
         version().is_none_or(|version| version >= FORMAT_VERSION)
     }
 
+    /// Reads the state that a set of changes leads to.
+    pub(crate) fn in_changes(changes: &Changes) -> Option<Self> {
+        let value = changes.get(Table::Meta, KEY)??;
+        Self::decode(unseal(Table::Meta, KEY, value).ok()?)
+    }
+
     /// Puts the state into a set of changes.
     pub(crate) fn save(&self, changes: &mut Changes) {
         let mut payload = FORMAT_VERSION.to_be_bytes().to_vec();
