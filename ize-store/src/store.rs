@@ -117,10 +117,7 @@ impl Store {
     #[cfg(feature = "engine-api")]
     pub fn open_with(dir: impl AsRef<Path>, engine: Arc<dyn Constructor>, options: &StoreOptions) -> Result<Self> {
         let (layout, format) = Layout::open(dir.as_ref())?;
-        if format.engine != engine.name() {
-            let (has, wanted) = (format.engine, engine.name());
-            return Err(StorageError::Invalid(format!("the store's engine is {has}, not {wanted}")));
-        }
+        check_engine(&format, &*engine)?;
         Self::open_on(layout, &format, engine, options)
     }
 
@@ -147,14 +144,38 @@ impl Store {
     pub fn rebuild_index(dir: impl AsRef<Path>, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let (layout, format) = Layout::open(dir.as_ref())?;
         let engine = known(&format.engine)?;
+        Self::rebuild_on(&layout, &format, &engine, report)
+    }
+
+    /// As [`Store::rebuild_index`], for a store with an engine that this crate does not have.
+    ///
+    /// # Errors
+    /// As [`Store::rebuild_index`]; [`StorageError::Invalid`] if the store has another engine.
+    #[cfg(feature = "engine-api")]
+    pub fn rebuild_index_with(
+        dir: impl AsRef<Path>,
+        engine: &dyn Constructor,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<()> {
+        let (layout, format) = Layout::open(dir.as_ref())?;
+        check_engine(&format, engine)?;
+        Self::rebuild_on(&layout, &format, engine, report)
+    }
+
+    fn rebuild_on(
+        layout: &Layout,
+        format: &Format,
+        engine: &dyn Constructor,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<()> {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
-        let index = layout.create_index(&engine)?;
+        let index = layout.create_index(engine)?;
         verify::rebuild(&*index.engine, &packs, &chunks, report)?;
         if format.version != FORMAT_VERSION {
-            layout.write_format(&engine)?;
+            layout.write_format(engine)?;
         }
-        layout.adopt_index(index, &engine).map(drop)
+        layout.adopt_index(index, engine).map(drop)
     }
 
     fn start(
@@ -306,6 +327,17 @@ impl Store {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Checks that a store has an engine.
+#[cfg(feature = "engine-api")]
+fn check_engine(format: &Format, engine: &dyn Constructor) -> Result<()> {
+    let (has, wanted) = (&format.engine, engine.name());
+    if has == wanted {
+        Ok(())
+    } else {
+        Err(StorageError::Invalid(format!("the store's engine is {has}, not {wanted}")))
     }
 }
 

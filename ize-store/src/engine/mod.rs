@@ -173,7 +173,8 @@ pub trait Engine: Send + Sync {
 /// Makes and opens what an engine keeps its tables in: a file, or a folder.
 ///
 /// A store has one of them open, once, under its own lock. It makes a new one under a temporary name and moves it, closed,
-/// to its place.
+/// to its place. `FileSystemStorage::repair` opens it there while the one before, which had that name, is still open: an
+/// engine that tells what is open by names cannot be repaired so, but with [`crate::Store::rebuild_index`].
 pub trait Constructor: std::fmt::Debug + Send + Sync {
     /// Returns the engine's name: one word, which the store writes down.
     fn name(&self) -> &'static str;
