@@ -1,8 +1,10 @@
 //! A generator of operations for the benchmarks: what a project of source files goes through, without any files; and
 //! pictures of what was measured.
 
+pub mod engines;
 pub mod mounted;
 pub mod plot;
+pub mod trace;
 
 use std::sync::Arc;
 

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check that everything recorded can be read back
     Verify(Verify),
+    /// Change the engine below a project's history
+    Migrate(Migrate),
     /// Run the pijul command on a project whose backend is pijul
     Pijul(Pijul),
     /// Write a project's saves as a repository of another format
@@ -99,6 +101,7 @@ impl Command {
             Self::Cat(arguments) => Some(&arguments.name),
             Self::Restore(arguments) => Some(&arguments.name),
             Self::Verify(arguments) => Some(&arguments.name),
+            Self::Migrate(arguments) => Some(&arguments.name),
             Self::Pijul(arguments) => Some(&arguments.name),
             Self::Export(arguments) => Some(&arguments.name),
             Self::Delete(arguments) => Some(&arguments.name),
@@ -442,6 +445,24 @@ pub(crate) struct Verify {
     /// Mend what can be mended
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ize migrate notes --engine redb
+  ize migrate notes --engine sanakirja    and back
+
+Makes the index of the history anew in another engine, compares it with the one before, and puts it
+in its place at once: whatever interrupts that, the project has the one or the other. Content and
+history stay as they are. Only while the project is not mounted.")]
+pub(crate) struct Migrate {
+    /// The project's name
+    pub(crate) name: String,
+
+    /// The engine that it is to have
+    #[arg(long, value_enum)]
+    pub(crate) engine: EngineName,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ize_core::disk::{Change, Durable, change};
 use ize_core::storage::{Result, StorageError};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Tells what a failed call means to a caller of the store.
 pub(crate) fn failed(action: impl Into<String>, error: std::io::Error) -> StorageError {
@@ -50,15 +51,58 @@ pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
     change(Change::Paths([from, to]), || std::fs::rename(from, to))
 }
 
+/// Gives a file or folder another name, which may have been another's. That one is gone then.
+pub(crate) fn replace(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !to.is_dir() {
+        return rename(from, to);
+    }
+    // A folder with something in it gives up its name only in exchange.
+    change(Change::Paths([from, to]), || {
+        Ok::<_, std::io::Error>(renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)?)
+    })?;
+    remove_all(from)
+}
+
+/// Removes a file, or a folder with all in it, if there is one.
+pub(crate) fn remove_all(path: &Path) -> std::io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => change(Change::Path(path), || std::fs::remove_dir_all(path)),
+        Ok(_) => remove(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Removes a file.
 pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
     change(Change::Path(path), || std::fs::remove_file(path))
 }
 
-/// Returns how many bytes a file takes on disk.
+/// Returns how many bytes a file, or all files in a folder, take on disk.
 pub(crate) fn bytes_of(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(|error| failed("reading a file's size", error))?;
-    Ok(size_on_disk(&metadata))
+    let bytes = std::fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
+        true => bytes_below(path),
+        false => Ok(size_on_disk(&metadata)),
+    });
+    bytes.map_err(|error| failed("reading a file's size", error))
+}
+
+fn bytes_below(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes += bytes_below(&entry.path())?,
+            Ok(metadata) => bytes += size_on_disk(&metadata),
+            // An engine may remove its files while they are counted.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(unix)]

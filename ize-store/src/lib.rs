@@ -7,10 +7,15 @@ mod cell;
 mod commit;
 mod content;
 mod disk;
+#[cfg(feature = "engine-api")]
+pub mod engine;
+#[cfg(not(feature = "engine-api"))]
+#[allow(unreachable_pub, reason = "what an engine of one's own needs is public with the feature `engine-api`")]
 mod engine;
 mod index;
 mod layout;
 mod limit;
+mod migrate;
 mod options;
 mod pack;
 mod query;
@@ -19,6 +24,7 @@ mod store;
 mod varint;
 mod verify;
 
+pub use migrate::MigrationStep;
 pub use options::{Engine, StoreOptions, UnknownEngine};
 pub use store::Store;
 

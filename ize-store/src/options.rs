@@ -60,7 +60,7 @@ impl FromStr for Engine {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreOptions {
-    /// The engine of a new store, or of a rebuilt index. An existing store keeps its own.
+    /// The engine of a new store. An existing one keeps its own.
     pub engine: Engine,
     /// Whether new content is compressed where that helps.
     pub compression: bool,

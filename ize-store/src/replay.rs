@@ -29,8 +29,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) report: &'a mut dyn FnMut(Finding),
     /// So many changed rows are applied at once.
     pub(crate) rows_max: usize,
-    /// Asked between two sets of changes whether to stop there.
-    pub(crate) stop: &'a dyn Fn() -> bool,
+    /// Asked between two sets of changes, with the index's state there, whether to stop.
+    pub(crate) stop: &'a mut dyn FnMut(&State) -> bool,
 }
 
 /// What a replay knows while it goes on.
@@ -54,7 +54,7 @@ impl Replay<'_> {
                     let _ = sender.send(Err(error));
                 }
             });
-            while self.round(&found, &mut progress)? && !(self.stop)() {}
+            while self.round(&found, &mut progress)? && !(self.stop)(&progress.state) {}
             Ok(progress.state)
         })
     }

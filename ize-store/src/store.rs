@@ -14,13 +14,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::apply::{Before, Folders};
 use crate::commit::Commit;
 use crate::content::{ChunkWriter, Compressor, PackedChunks};
-use crate::engine::{self, ApplyError, Changes};
+use crate::engine::{self, ApplyError, Changes, Constructor};
 use crate::index::{Branches, Draft, Origin, State};
 use crate::layout::{Format, Layout};
 use crate::pack::{Kind, Packs, Position, Writer};
 use crate::query::{self, Query};
 use crate::replay::{ROWS_MAX, Replay, find_end, load_branches};
-use crate::{Engine, FORMAT_VERSION, StoreOptions, apply, batch, limit, verify};
+use crate::{Engine, FORMAT_VERSION, StoreOptions, UnknownEngine, apply, batch, limit, verify};
 
 /// A storage in a folder: packs with checksums, and an index over them.
 ///
@@ -43,33 +43,33 @@ use crate::{Engine, FORMAT_VERSION, StoreOptions, apply, batch, limit, verify};
 /// # }
 /// ```
 pub struct Store {
-    layout: Layout,
-    engine_kind: Engine,
+    pub(crate) layout: Layout,
+    pub(crate) engine: Arc<dyn Constructor>,
     pub(crate) packs: Arc<Packs>,
     pub(crate) chunks: PackedChunks,
     index: RwLock<Arc<dyn engine::Engine>>,
     /// What readers may see without a snapshot.
     head: RwLock<Head>,
     branches: RwLock<Arc<Branches>>,
-    writing: Mutex<Writing>,
+    pub(crate) writing: Mutex<Writing>,
     options: StoreOptions,
 }
 
 /// What only the one writer uses.
-struct Writing {
+pub(crate) struct Writing {
     writer: Writer,
     compressor: Option<Compressor>,
     /// Of what was committed; emptied when a commit fails.
     folders: Folders,
     before: Before,
-    state: State,
+    pub(crate) state: State,
     /// An earlier write may or may not be durable.
     is_poisoned: bool,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("layout", &self.layout).field("engine", &self.engine_kind).finish_non_exhaustive()
+        f.debug_struct("Store").field("layout", &self.layout).field("engine", &self.engine).finish_non_exhaustive()
     }
 }
 
@@ -79,11 +79,24 @@ impl Store {
     /// # Errors
     /// [`StorageError::Invalid`] if the folder holds a store already; [`StorageError::Locked`].
     pub fn create(dir: impl AsRef<Path>, options: &StoreOptions) -> Result<Self> {
-        let layout = Layout::create(dir.as_ref())?;
-        let index = layout.create_index(options.engine)?;
-        let index = layout.adopt_index(index)?;
-        layout.write_format(options.engine)?;
-        Self::start(layout, options.engine, Some(index), options)
+        Self::create_on(dir.as_ref(), Arc::new(options.engine), options)
+    }
+
+    /// As [`Store::create`], with an engine that this crate does not have; that of the options does not matter.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    #[cfg(feature = "engine-api")]
+    pub fn create_with(dir: impl AsRef<Path>, engine: Arc<dyn Constructor>, options: &StoreOptions) -> Result<Self> {
+        Self::create_on(dir.as_ref(), engine, options)
+    }
+
+    fn create_on(dir: &Path, engine: Arc<dyn Constructor>, options: &StoreOptions) -> Result<Self> {
+        let layout = Layout::create(dir)?;
+        let index = layout.create_index(&*engine)?;
+        let index = layout.adopt_index(index, &*engine)?;
+        layout.write_format(&*engine)?;
+        Self::start(layout, engine, Some(index), options)
     }
 
     /// Opens a store. What a crash left unfinished is finished, or cut off.
@@ -92,41 +105,82 @@ impl Store {
     /// [`StorageError::Invalid`] if there is no store; [`StorageError::Locked`]; [`StorageError::NewerFormat`];
     /// [`StorageError::Corrupt`] if the index or the end of the packs is damaged: then [`Store::rebuild_index`] helps.
     pub fn open(dir: impl AsRef<Path>, options: &StoreOptions) -> Result<Self> {
-        let (layout, Format { version, engine }) = Layout::open(dir.as_ref())?;
-        let index = match layout.open_index(engine) {
-            Err(StorageError::Corrupt(_)) if version < FORMAT_VERSION || layout.was_cut_off()? => None,
+        let (layout, format) = Layout::open(dir.as_ref())?;
+        let engine = known(&format.engine)?;
+        Self::open_on(layout, &format, Arc::new(engine), options)
+    }
+
+    /// As [`Store::open`], for a store with an engine that this crate does not have.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StorageError::Invalid`] if the store has another engine.
+    #[cfg(feature = "engine-api")]
+    pub fn open_with(dir: impl AsRef<Path>, engine: Arc<dyn Constructor>, options: &StoreOptions) -> Result<Self> {
+        let (layout, format) = Layout::open(dir.as_ref())?;
+        check_engine(&format, &*engine)?;
+        Self::open_on(layout, &format, engine, options)
+    }
+
+    fn open_on(layout: Layout, format: &Format, engine: Arc<dyn Constructor>, options: &StoreOptions) -> Result<Self> {
+        layout.remove_stray_indexes()?;
+        let index = match layout.open_index(&*engine) {
+            Err(StorageError::Corrupt(_)) if format.version < FORMAT_VERSION || layout.was_cut_off()? => None,
             opened => Some(opened?),
         };
         let index = index.filter(|index| State::is_current(&**index));
         let store = Self::start(layout, engine, index, options)?;
-        if version < FORMAT_VERSION {
+        if format.version < FORMAT_VERSION {
             // Before anything is written that an older version of Ize could not read.
-            store.layout.write_format(engine)?;
+            store.layout.write_format(&*store.engine)?;
         }
         Ok(store)
     }
 
-    /// Builds the index anew from the packs, without opening the store: for an index that is missing or damaged, or to
-    /// change the engine to `options.engine`. What is lost is reported.
+    /// Builds the index anew from the packs, in the engine that it has, without opening the store: for an index that is
+    /// missing or damaged. What is lost is reported.
     ///
     /// # Errors
     /// If the packs cannot be read, or the index cannot be written. The index is then as it was.
-    pub fn rebuild_index(dir: impl AsRef<Path>, options: &StoreOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
+    pub fn rebuild_index(dir: impl AsRef<Path>, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let (layout, format) = Layout::open(dir.as_ref())?;
+        let engine = known(&format.engine)?;
+        Self::rebuild_on(&layout, &format, &engine, report)
+    }
+
+    /// As [`Store::rebuild_index`], for a store with an engine that this crate does not have.
+    ///
+    /// # Errors
+    /// As [`Store::rebuild_index`]; [`StorageError::Invalid`] if the store has another engine.
+    #[cfg(feature = "engine-api")]
+    pub fn rebuild_index_with(
+        dir: impl AsRef<Path>,
+        engine: &dyn Constructor,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<()> {
+        let (layout, format) = Layout::open(dir.as_ref())?;
+        check_engine(&format, engine)?;
+        Self::rebuild_on(&layout, &format, engine, report)
+    }
+
+    fn rebuild_on(
+        layout: &Layout,
+        format: &Format,
+        engine: &dyn Constructor,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<()> {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
-        let index = layout.create_index(options.engine)?;
-        verify::rebuild(&*index.engine, layout.dir(), &packs, &chunks, report)?;
-        // The engine's name first: an index of the wrong engine is refused, and can be rebuilt again.
-        if format != (Format { version: FORMAT_VERSION, engine: options.engine }) {
-            layout.write_format(options.engine)?;
+        let index = layout.create_index(engine)?;
+        verify::rebuild(&*index.engine, layout.dir(), &packs, &chunks, report, &mut |_| {})?;
+        if format.version != FORMAT_VERSION {
+            layout.write_format(engine)?;
         }
-        layout.adopt_index(index).map(drop)
+        layout.adopt_index(index, engine).map(drop)
     }
 
     fn start(
         layout: Layout,
-        engine_kind: Engine,
+        engine: Arc<dyn Constructor>,
         index: Option<Box<dyn engine::Engine>>,
         options: &StoreOptions,
     ) -> Result<Self> {
@@ -139,10 +193,10 @@ impl Store {
                     "the index was damaged when the machine went down, or is an older version's; it is being rebuilt"
                 );
                 drop(damaged);
-                let fresh = layout.create_index(engine_kind)?;
+                let fresh = layout.create_index(&*engine)?;
                 let mut warn = |finding: Finding| tracing::warn!("{}", finding.what);
-                verify::rebuild(&*fresh.engine, layout.dir(), &packs, &chunks, &mut warn)?;
-                layout.adopt_index(fresh)?
+                verify::rebuild(&*fresh.engine, layout.dir(), &packs, &chunks, &mut warn, &mut |_| {})?;
+                layout.adopt_index(fresh, &*engine)?
             }
         };
         failpoint::pass("index-opened");
@@ -154,7 +208,7 @@ impl Store {
         let compressor = if options.compression { Some(Compressor::new()?) } else { None };
         Ok(Self {
             layout,
-            engine_kind,
+            engine,
             packs,
             chunks,
             index: RwLock::new(index.into()),
@@ -277,6 +331,22 @@ impl Store {
     }
 }
 
+/// Checks that a store has an engine.
+#[cfg(feature = "engine-api")]
+fn check_engine(format: &Format, engine: &dyn Constructor) -> Result<()> {
+    let (has, wanted) = (&format.engine, engine.name());
+    if has == wanted {
+        Ok(())
+    } else {
+        Err(StorageError::Invalid(format!("the store's engine is {has}, not {wanted}")))
+    }
+}
+
+/// Returns the engine of this crate that a store names.
+fn known(name: &str) -> Result<Engine> {
+    name.parse().map_err(|error: UnknownEngine| StorageError::Invalid(error.to_string()))
+}
+
 /// Brings the index up to the end of the packs, and the packs to the end of their last commit.
 fn catch_up(
     index: &dyn engine::Engine,
@@ -294,8 +364,8 @@ fn catch_up(
     }
     let mut failed = None;
     let mut report = |finding: Finding| failed = Some(finding.what);
-    let state =
-        Replay { engine: index, packs, chunks, report: &mut report, rows_max: ROWS_MAX, stop: &|| false }.run(state)?;
+    let state = Replay { engine: index, packs, chunks, report: &mut report, rows_max: ROWS_MAX, stop: &mut |_| false }
+        .run(state)?;
     match failed {
         Some(what) => Err(StorageError::Corrupt(format!("{what}; 'repair' saves what it can"))),
         None => Ok((state, writer)),
@@ -327,7 +397,7 @@ impl FileSystemStorage for Store {
         let index = SizeOf { part: "index".to_owned(), bytes: self.layout.index_bytes()? };
         Ok(StorageInfo {
             backend: "store".to_owned(),
-            engine: Some(self.engine_kind.name().to_owned()),
+            engine: Some(self.engine.name().to_owned()),
             format_version: FORMAT_VERSION,
             capabilities: Capabilities { holes: true, branches: true, persistent: true },
             limits: limit::LIMITS,
@@ -435,14 +505,14 @@ impl FileSystemStorage for Store {
 
     fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
         let mut writing = self.writing.lock();
-        let fresh = self.layout.create_index(self.engine_kind)?;
+        let fresh = self.layout.create_index(&*self.engine)?;
         self.chunks.clear();
-        let state = verify::rebuild(&*fresh.engine, self.layout.dir(), &self.packs, &self.chunks, report)?;
+        let state = verify::rebuild(&*fresh.engine, self.layout.dir(), &self.packs, &self.chunks, report, &mut |_| {})?;
         let writer = Writer::new(self.packs.clone(), self.options.pack_bytes_max, state.position)?;
         let branches = load_branches(&*fresh.engine.snapshot()?)?;
         // Should this fail, the present index may have lost its name: nothing more is written to it.
         writing.is_poisoned = true;
-        let fresh = self.layout.adopt_index(fresh)?;
+        let fresh = self.layout.adopt_index(fresh, &*self.engine)?;
         *self.index.write() = fresh.into();
         *self.head.write() = state.head;
         *self.branches.write() = Arc::new(branches);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ize_core::model::OpId;
 use ize_core::storage::{Finding, Result, Severity, StorageError};
 
 use crate::content::PackedChunks;
@@ -15,15 +16,17 @@ const STAGED_BYTES_MAX: usize = 512 << 20;
 /// So many changed rows are staged at once: few, so that they stay in the processor's cache.
 const STAGED_AT_ONCE: usize = 8_000;
 
-/// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds.
+/// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds; `entered` hears from time to
+/// time through which operation they have been read.
 pub(crate) fn rebuild(
     index: &dyn engine::Engine,
     dir: &Path,
     packs: &Packs,
     chunks: &PackedChunks,
     report: &mut dyn FnMut(Finding),
+    entered: &mut dyn FnMut(OpId),
 ) -> Result<State> {
-    rebuild_within(STAGED_BYTES_MAX, index, dir, packs, chunks, report)
+    rebuild_within(STAGED_BYTES_MAX, index, dir, packs, chunks, report, entered)
 }
 
 fn rebuild_within(
@@ -33,27 +36,41 @@ fn rebuild_within(
     packs: &Packs,
     chunks: &PackedChunks,
     report: &mut dyn FnMut(Finding),
+    entered: &mut dyn FnMut(OpId),
 ) -> Result<State> {
     let staging = Staging::new(branch_bases(packs)?).keeping(Runs::new(dir)?, bytes_max);
-    let state = stage(&staging, packs, chunks, report)?;
+    let state = stage(&staging, packs, chunks, report, entered)?;
     if let Some(mut rows) = staging.into_rows()? {
         index.fill(&mut rows)?;
     }
     // What was too much to be staged.
-    Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &|| false }.run(state)
+    let mut stop = |state: &State| {
+        entered(state.head.op);
+        false
+    };
+    Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &mut stop }.run(state)
 }
 
 /// Returns what the packs say that the index should be.
 fn expected(packs: &Packs, chunks: &PackedChunks) -> Result<State> {
-    stage(&Staging::new(branch_bases(packs)?), packs, chunks, &mut |_| {})
+    stage(&Staging::new(branch_bases(packs)?), packs, chunks, &mut |_| {}, &mut |_| {})
 }
 
-fn stage(staging: &Staging, packs: &Packs, chunks: &PackedChunks, report: &mut dyn FnMut(Finding)) -> Result<State> {
+fn stage(
+    staging: &Staging,
+    packs: &Packs,
+    chunks: &PackedChunks,
+    report: &mut dyn FnMut(Finding),
+    entered: &mut dyn FnMut(OpId),
+) -> Result<State> {
     for number in packs.numbers().into_iter().filter(|number| !packs.has_header(*number)) {
         report(Finding { severity: Severity::Lost, what: format!("pack {number:08} does not begin with its header") });
     }
-    let stop = || staging.is_full();
-    Replay { engine: staging, packs, chunks, report, rows_max: STAGED_AT_ONCE, stop: &stop }.run(State::EMPTY)
+    let mut stop = |state: &State| {
+        entered(state.head.op);
+        staging.is_full()
+    };
+    Replay { engine: staging, packs, chunks, report, rows_max: STAGED_AT_ONCE, stop: &mut stop }.run(State::EMPTY)
 }
 
 /// Tells whether every table of an index adds up to what it should.
@@ -188,7 +205,7 @@ mod tests {
         for bytes_max in [0, 100_000, usize::MAX] {
             let fresh = SanakirjaEngine::create(&dir.path().join(format!("index-{bytes_max}"))).unwrap();
             let mut report = |finding| panic!("{finding:?}");
-            rebuild_within(bytes_max, &fresh, dir.path(), &packs, &chunks, &mut report).unwrap();
+            rebuild_within(bytes_max, &fresh, dir.path(), &packs, &chunks, &mut report, &mut |_| {}).unwrap();
             for table in Table::ALL {
                 assert!(rows(&fresh, table) == rows(&grown, table), "{} at {bytes_max}", table.name());
             }

@@ -178,7 +178,7 @@ fn an_index_that_is_missing_or_garbage_is_built_anew() {
             }
             assert!(Store::open(pair.path(), options).is_err());
             let mut lost = Vec::new();
-            Store::rebuild_index(pair.path(), options, &mut |finding| lost.push(finding)).unwrap();
+            Store::rebuild_index(pair.path(), &mut |finding| lost.push(finding)).unwrap();
             assert_eq!(lost, []);
             let store = Store::open(pair.path(), options).unwrap();
             assert_same(&pair.model, &store);
@@ -299,16 +299,4 @@ fn a_newer_format_is_refused() {
     std::fs::write(dir.path().join("format"), format!("ize-store\nversion {newer}\nengine sanakirja\n")).unwrap();
     let refused = Store::open(dir.path(), &options);
     assert!(matches!(refused, Err(StorageError::NewerFormat { found, .. }) if found == newer), "{refused:?}");
-}
-
-#[cfg(feature = "redb")]
-#[test]
-fn an_index_changes_its_engine() {
-    let mut pair = Pair::filled(7, &StoreOptions::default());
-    pair.store = None;
-    let redb = StoreOptions::default().engine(Engine::Redb);
-    Store::rebuild_index(pair.path(), &redb, &mut |finding| panic!("{finding:?}")).unwrap();
-    let store = Store::open(pair.path(), &StoreOptions::default()).unwrap();
-    assert_eq!(store.info().unwrap().engine.as_deref(), Some("redb"));
-    assert_same(&pair.model, &store);
 }

@@ -89,7 +89,7 @@ fn many_versions_take_little_more_than_what_is_new_in_them() {
         store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
         drop(store);
         let options = StoreOptions::default();
-        Store::rebuild_index(dir.path(), &options, &mut |finding| panic!("{finding:?}")).unwrap();
+        Store::rebuild_index(dir.path(), &mut |finding| panic!("{finding:?}")).unwrap();
         assert_same(&model, &Store::open(dir.path(), &options).unwrap());
     }
 }

@@ -63,7 +63,7 @@ fn read_fixture(version: u32) {
     let options = StoreOptions::default();
     drop(Store::create(dir.path(), &options).unwrap());
     std::fs::copy(fixture(version), dir.path().join("packs/00000001.pack")).unwrap();
-    Store::rebuild_index(dir.path(), &options, &mut |finding| panic!("{finding:?}")).unwrap();
+    Store::rebuild_index(dir.path(), &mut |finding| panic!("{finding:?}")).unwrap();
     let store = Store::open(dir.path(), &options).unwrap();
     let model = MemoryStorage::new();
     fill(&model);

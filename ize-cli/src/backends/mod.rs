@@ -3,13 +3,13 @@
 #[cfg(feature = "pijul")]
 mod pijul;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ize_core::model::{OpId, View};
 use ize_core::project::{Backend, BackendOptions, Backends, ProjectInfo};
 use ize_core::storage::{FileSystemStorage, Finding, StorageError};
-use ize_store::{Engine, Store, StoreOptions};
+use ize_store::{Engine, MigrationStep, Store, StoreOptions, UnknownEngine};
 
 /// Returns all of them.
 pub(crate) fn all() -> Backends {
@@ -56,13 +56,12 @@ pub(crate) fn export_to_pijul(
 }
 
 fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions, StorageError> {
-    let engine = match engine {
-        Some(name) => {
-            name.parse().map_err(|error: ize_store::UnknownEngine| StorageError::Invalid(error.to_string()))?
-        }
-        None => Engine::default(),
-    };
+    let engine = engine.map(engine_named).transpose()?.unwrap_or_default();
     Ok(StoreOptions::default().engine(engine).compression(compression))
+}
+
+fn engine_named(name: &str) -> Result<Engine, StorageError> {
+    name.parse().map_err(|error: UnknownEngine| StorageError::Invalid(error.to_string()))
 }
 
 /// Rebuilds what a store can be rebuilt from although it cannot be opened. The caller holds the project's lock. Answers
@@ -71,11 +70,26 @@ fn store_options(engine: Option<&str>, compression: bool) -> Result<StoreOptions
 /// # Errors
 /// If it could not be done; the store is then as it was.
 pub(crate) fn rebuild(info: &ProjectInfo, report: &mut dyn FnMut(Finding)) -> Result<bool, StorageError> {
-    // The index of a Pijul repository is a store, too.
-    if !matches!(info.toml.backend.as_str(), "store" | "pijul") {
-        return Ok(false);
-    }
-    let options = store_options(info.toml.engine.as_deref(), true)?;
-    Store::rebuild_index(info.paths.store(StoreBackend.folder()), &options, report)?;
+    let Some(store) = store_of(info) else { return Ok(false) };
+    Store::rebuild_index(store, report)?;
     Ok(true)
+}
+
+/// Changes the engine of a project's store and tells whether it had another one; `None` where the backend has no engines. The
+/// caller holds the project's lock.
+///
+/// # Errors
+/// If it could not be done; the store is then as it was.
+pub(crate) fn migrate(
+    info: &ProjectInfo,
+    engine: &str,
+    progress: &mut dyn FnMut(MigrationStep),
+) -> Result<Option<bool>, StorageError> {
+    let Some(store) = store_of(info) else { return Ok(None) };
+    Store::migrate(store, engine_named(engine)?, progress).map(Some)
+}
+
+/// Returns where a project has a store, if it has one. The index of a Pijul repository is one, too.
+fn store_of(info: &ProjectInfo) -> Option<PathBuf> {
+    matches!(info.toml.backend.as_str(), "store" | "pijul").then(|| info.paths.store(StoreBackend.folder()))
 }

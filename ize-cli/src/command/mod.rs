@@ -6,6 +6,7 @@ mod export;
 mod history;
 mod init;
 mod list;
+mod migrate;
 mod mount;
 mod open;
 mod pijul;
@@ -37,6 +38,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<u8> {
         Command::Cat(arguments) => cat::run(context, arguments),
         Command::Restore(arguments) => restore::run(context, arguments),
         Command::Verify(arguments) => verify::run(context, arguments),
+        Command::Migrate(arguments) => migrate::run(context, arguments),
         Command::Export(arguments) => export::run(context, arguments),
         Command::Delete(arguments) => delete::run(context, arguments),
     }?;

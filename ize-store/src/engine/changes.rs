@@ -7,14 +7,14 @@ use super::Table;
 
 /// Rows to put and to remove. The last word about a key counts.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub struct Changes {
     tables: [BTreeMap<Vec<u8>, Option<Vec<u8>>>; Table::ALL.len()],
     rows: usize,
 }
 
 impl Changes {
     /// Sets a row; `None` removes it.
-    pub(crate) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+    pub fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.replace(table, key, value, |_, _| {});
     }
 
@@ -39,37 +39,29 @@ impl Changes {
     }
 
     /// Returns what is to become of a row, if anything.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
         self.tables[table.number()].get(key).map(|value| value.as_deref())
     }
 
     /// Returns the changes of a table in ascending order of keys.
-    pub(crate) fn rows(&self, table: Table) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn rows(&self, table: Table) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.tables[table.number()].iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// Returns the changes of a table in ascending order, from the first whose key is at least `from`.
-    pub(crate) fn rows_from<'a>(
-        &'a self,
-        table: Table,
-        from: &[u8],
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    pub fn rows_from<'a>(&'a self, table: Table, from: &[u8]) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
         let range = (std::ops::Bound::Included(from), std::ops::Bound::Unbounded);
         self.tables[table.number()].range::<[u8], _>(range).map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// Returns the changes of a table in descending order, from the last whose key is at most `from`.
-    pub(crate) fn rows_back<'a>(
-        &'a self,
-        table: Table,
-        from: &[u8],
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    pub fn rows_back<'a>(&'a self, table: Table, from: &[u8]) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
         let range = (std::ops::Bound::Unbounded, std::ops::Bound::Included(from));
         self.tables[table.number()].range::<[u8], _>(range).rev().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// Returns how many rows are changed.
-    pub(crate) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows
     }
 }

@@ -1,5 +1,6 @@
 //! Tables in a redb file (feature `redb`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ize_core::storage::{Result, StorageError};
@@ -37,7 +38,7 @@ impl RedbEngine {
     /// # Errors
     /// [`StorageError::Corrupt`] if it is not a whole redb file with our tables.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let database = Database::open(path).map_err(|error| failed("opening the index", error))?;
+        let database = guarded(|| Database::open(path).map_err(|error| failed("opening the index", error)))?;
         let engine = Self { database };
         engine.snapshot()?;
         Ok(engine)
@@ -46,10 +47,13 @@ impl RedbEngine {
 
 impl Engine for RedbEngine {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>> {
-        let transaction = self.database.begin_read().map_err(|error| failed("reading the index", error))?;
-        let open = |table| transaction.open_table(definition(table));
-        let tables: Result<Vec<_>, _> = Table::ALL.into_iter().map(open).collect();
-        Ok(Box::new(RedbSnapshot { tables: tables.map_err(|error| failed("reading the index", error))? }))
+        guarded(|| {
+            let transaction = self.database.begin_read().map_err(|error| failed("reading the index", error))?;
+            let open = |table| transaction.open_table(definition(table));
+            let tables: Result<Vec<_>, _> = Table::ALL.into_iter().map(open).collect();
+            let tables = tables.map_err(|error| failed("reading the index", error))?;
+            Ok(Box::new(RedbSnapshot { tables }) as Box<dyn Snapshot + '_>)
+        })
     }
 
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
@@ -80,14 +84,16 @@ struct RedbSnapshot {
 
 impl Snapshot for RedbSnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.tables[table.number()].get(key).map_err(|error| failed("reading the index", error))?;
-        Ok(found.map(|value| value.value().to_vec()))
+        guarded(|| {
+            let found = self.tables[table.number()].get(key).map_err(|error| failed("reading the index", error))?;
+            Ok(found.map(|value| value.value().to_vec()))
+        })
     }
 
     fn scan(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        let rows =
-            self.tables[table.number()].range::<&[u8]>(from..).map_err(|error| failed("reading the index", error))?;
-        for row in rows {
+        let rows = || self.tables[table.number()].range::<&[u8]>(from..);
+        let mut rows = guarded(|| rows().map_err(|error| failed("reading the index", error)))?;
+        while let Some(row) = guarded(|| Ok(rows.next()))? {
             let (key, value) = row.map_err(|error| failed("reading the index", error))?;
             if visit(key.value(), value.value())? == Step::Stop {
                 break;
@@ -97,9 +103,9 @@ impl Snapshot for RedbSnapshot {
     }
 
     fn scan_back(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        let rows =
-            self.tables[table.number()].range::<&[u8]>(..=from).map_err(|error| failed("reading the index", error))?;
-        for row in rows.rev() {
+        let rows = || self.tables[table.number()].range::<&[u8]>(..=from);
+        let mut rows = guarded(|| rows().map_err(|error| failed("reading the index", error)))?;
+        while let Some(row) = guarded(|| Ok(rows.next_back()))? {
             let (key, value) = row.map_err(|error| failed("reading the index", error))?;
             if visit(key.value(), value.value())? == Step::Stop {
                 break;
@@ -107,6 +113,12 @@ impl Snapshot for RedbSnapshot {
         }
         Ok(())
     }
+}
+
+/// Runs a call into redb that reads; a panic there means that a page makes no sense.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the call leaves behind is dropped with the transaction, or not used again.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damaged("a page of it makes no sense")))
 }
 
 fn failed(action: &str, error: impl Into<redb::Error>) -> StorageError {

@@ -178,7 +178,7 @@ impl Engine for SanakirjaEngine {
     }
 
     fn apply(&self, changes: &Changes, barrier: &mut dyn FnMut() -> Result<()>) -> Result<(), ApplyError> {
-        self.make_room(changes.len())?;
+        self.make_room(changes.count())?;
         let txn = guarded(|| {
             let env = self.gate.read().env()?;
             let txn = Env::mut_txn_begin(env).map_err(|error| failed("a change of the index", error))?;

@@ -32,7 +32,7 @@ impl<'a> Draft<'a> {
 
     /// Returns how many rows are changed.
     pub(crate) fn len(&self) -> usize {
-        self.changes.len()
+        self.changes.count()
     }
 
     /// Sets a row. One of a table that is not mutable must be new, or of this draft.

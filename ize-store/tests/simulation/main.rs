@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bench;
+#[cfg(feature = "redb")]
+mod migration;
 mod tree;
 mod volume;
 mod workload;
@@ -20,6 +22,8 @@ use ize_core::record::DurabilityMode;
 use ize_core::disk::simulation::Fault;
 
 use bench::Bench;
+#[cfg(feature = "redb")]
+use ize_store::Engine;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -67,6 +71,22 @@ fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
     }
     println!("{runs} runs with a failing disk: {} violations", wrong.len());
     assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_change_of_the_engine_that_is_cut_off_at_any_call_leaves_one_of_both() {
+    let _disk = DISK.lock();
+    migration::cut_off_at_each_call(Engine::Sanakirja, Engine::Redb);
+    migration::cut_off_at_each_call(Engine::Redb, Engine::Sanakirja);
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_power_cut_during_a_change_of_the_engine_leaves_one_of_both() {
+    let _disk = DISK.lock();
+    // What redb writes goes past the simulated disk.
+    migration::power_cut_at_each_change(Engine::Redb, Engine::Sanakirja);
 }
 
 /// `IZE_CRASH_REPLAY` is a folder that `IZE_CRASH_KEEP` made.
