@@ -174,6 +174,25 @@ impl Durability {
     }
 }
 
+/// In what pieces changes of content are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Granularity {
+    /// Each write, as it is made
+    Write,
+    /// What a file holds when it is closed or synced; reads and writes are as fast as without Ize (needs root)
+    Close,
+}
+
+impl Granularity {
+    /// Returns the granularity as settings have it, and its name.
+    pub(crate) const fn kind(self) -> (ize_core::tree::Granularity, &'static str) {
+        match self {
+            Self::Write => (ize_core::tree::Granularity::Write, "write"),
+            Self::Close => (ize_core::tree::Granularity::Close, "close"),
+        }
+    }
+}
+
 /// How history is stored.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct StorageChoice {
@@ -234,6 +253,7 @@ Examples:
   ize mount notes /mnt --read-only    look, and change nothing
   ize mount notes ~/notes --foreground    stay here until Ctrl-C; for service managers
   ize mount notes --durability immediate  no change returns before it is on disk
+  ize mount notes --granularity close     record what is saved, not each write (needs root)
 
 Returns when the mount is ready; the process that serves it stays in the background and writes a log (see
 `ize status`). End it with `ize unmount`; `umount`, SIGINT and SIGTERM do the same.")]
@@ -263,6 +283,10 @@ pub(crate) struct Mount {
     /// When a change is on disk, for this mount [default: as the project has it, else group]
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) durability: Option<Durability>,
+
+    /// In what pieces changes of content are recorded, for this mount [default: as configured, else write]
+    #[arg(long, value_enum, value_name = "PIECES")]
+    pub(crate) granularity: Option<Granularity>,
 
     /// Let other users in; a new file belongs to the user who makes it (needs root)
     #[arg(long)]

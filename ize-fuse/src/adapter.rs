@@ -19,12 +19,15 @@ use fuser::{
     ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use ize_core::model::FileKind;
-use ize_core::tree::{DiskThreads, Handle, NewNode, OpenMode, SeekFor, SetAttributes, SyncScope, Tree, TreeError};
+use ize_core::tree::{
+    Caller, DiskThreads, Handle, NewNode, OpenMode, SeekFor, SetAttributes, SyncScope, Tree, TreeError,
+};
 
 use crate::answer::{
     GENERATION, REMEMBER, answer_attributes, answer_empty, answer_entry, answer_value, answer_written,
 };
 use crate::calls::{Calls, Write};
+use crate::passthrough::Passthrough;
 use crate::wire;
 
 /// The largest write, and (by way of the kernel's `max_pages`) the largest read: 256 pages, the kernel's own limit.
@@ -52,11 +55,12 @@ pub(crate) struct Adapter {
     calls: Calls,
     /// For writes that may wait for the disk, which no serving thread does.
     waiting: DiskThreads,
+    passthrough: Arc<Passthrough>,
 }
 
 impl Adapter {
-    pub(crate) fn new(tree: Arc<dyn Tree>) -> Self {
-        Self { calls: Calls::new(tree), waiting: DiskThreads::new(WAITING_WRITES_MAX) }
+    pub(crate) fn new(tree: Arc<dyn Tree>, passthrough: Arc<Passthrough>) -> Self {
+        Self { calls: Calls::new(tree), waiting: DiskThreads::new(WAITING_WRITES_MAX), passthrough }
     }
 
     fn call<T>(&self, what: &'static str, call: impl FnOnce(&dyn Tree) -> Result<T, TreeError>) -> Result<T, Errno> {
@@ -168,6 +172,37 @@ fn open_flags(mode: OpenMode) -> FopenFlags {
     if mode.write { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH }
 }
 
+/// A file that the kernel reads and writes itself has no pages to keep.
+fn passed_flags(mode: OpenMode) -> FopenFlags {
+    open_flags(mode) - FopenFlags::FOPEN_KEEP_CACHE
+}
+
+/// Opens a file that the kernel then reads and writes itself.
+fn open_passed(
+    calls: &Calls,
+    passthrough: &Passthrough,
+    caller: Caller,
+    node: INodeNo,
+    mode: OpenMode,
+    reply: ReplyOpen,
+) {
+    let opened = calls.call("open", |tree| {
+        if mode.write {
+            // The kernel leaves the bits where they are when it writes itself.
+            calls.drop_set_id_of_others(tree, caller, wire::file(node), None)?;
+        }
+        tree.open(caller, wire::file(node), mode)
+    });
+    let opened = opened.and_then(|handle| {
+        let id = calls.hand_over(passthrough, node, handle, |file| reply.open_backing(file))?;
+        Ok((handle, id))
+    });
+    match opened {
+        Ok((handle, id)) => reply.opened_passthrough(FileHandle(handle.get()), passed_flags(mode), &id),
+        Err(errno) => reply.error(errno),
+    }
+}
+
 /// Access control lists are not offered: the kernel would keep them without asking them (`default_permissions` without
 /// `FUSE_POSIX_ACL`), and setting one changes permission bits that the kernel then does not see.
 fn is_access_list(name: &OsStr) -> bool {
@@ -191,6 +226,7 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_ABORT_ERROR
             // Otherwise the kernel drops a file's pages when it sees a new size or time that we set ourselves.
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
+        self.passthrough.negotiate(config);
         for flag in wanted.iter() {
             if config.add_capabilities(flag).is_err() {
                 tracing::debug!(?flag, "the kernel does not offer this");
@@ -327,10 +363,18 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let mode = wire::open_mode(flags.0);
-        match self.call("open", |tree| tree.open(wire::caller(request), wire::file(node), mode)) {
-            Ok(handle) => reply.opened(FileHandle(handle.get()), open_flags(mode)),
-            Err(errno) => reply.error(errno),
+        let caller = wire::caller(request);
+        if !self.passthrough.is_on() {
+            return match self.call("open", |tree| tree.open(caller, wire::file(node), mode)) {
+                Ok(handle) => reply.opened(FileHandle(handle.get()), open_flags(mode)),
+                Err(errno) => reply.error(errno),
+            };
         }
+        let (calls, passthrough) = (self.calls.clone(), Arc::clone(&self.passthrough));
+        if !calls.open_may_wait(wire::file(node), mode) {
+            return open_passed(&calls, &passthrough, caller, node, mode, reply);
+        }
+        self.waiting.run(move || open_passed(&calls, &passthrough, caller, node, mode, reply));
     }
 
     fn create(
@@ -347,7 +391,18 @@ impl Filesystem for Adapter {
         let create = |tree: &dyn Tree| {
             tree.create(wire::caller(request), wire::file(parent), name, mode & wire::PERMISSION_BITS, open)
         };
+        let (calls, passthrough) = (self.calls.clone(), Arc::clone(&self.passthrough));
         self.change("create", create, move |result| match result {
+            Ok((stat, handle)) if passthrough.is_on() => {
+                let attributes = wire::attributes(&stat);
+                match calls.hand_over(&passthrough, attributes.ino, handle, |file| reply.open_backing(file)) {
+                    Ok(id) => {
+                        let (handle, flags) = (FileHandle(handle.get()), passed_flags(open));
+                        reply.created_passthrough(&REMEMBER, &attributes, GENERATION, handle, flags, &id);
+                    }
+                    Err(errno) => reply.error(errno),
+                }
+            }
             Ok((stat, handle)) => {
                 let handle = FileHandle(handle.get());
                 reply.created(&REMEMBER, &wire::attributes(&stat), GENERATION, handle, open_flags(open));
@@ -416,13 +471,14 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.passthrough.release(node);
         let result = self.call("release", |tree| {
             tree.release(open_handle(handle));
             Ok(())
@@ -580,7 +636,7 @@ impl Filesystem for Adapter {
         let Some(what) = wire::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
         let (caller, node, handle) = (wire::caller(request), wire::file(node), open_handle(handle));
         let allocate = |tree: &dyn Tree| {
-            self.calls.drop_set_id_of_others(tree, caller, node, handle)?;
+            self.calls.drop_set_id_of_others(tree, caller, node, Some(handle))?;
             tree.allocate(caller, handle, what, offset, length)
         };
         self.change("fallocate", allocate, |result| answer_empty(reply, result));
@@ -618,7 +674,7 @@ impl Filesystem for Adapter {
         let length = length.min(COPY_BYTES_MAX);
         let (caller, to_node) = (wire::caller(request), wire::file(to_node));
         let copy = |tree: &dyn Tree| {
-            self.calls.drop_set_id_of_others(tree, caller, to_node, to.0)?;
+            self.calls.drop_set_id_of_others(tree, caller, to_node, Some(to.0))?;
             tree.copy_range(caller, from, to, length)
         };
         self.change("copy_file_range", copy, |result| answer_written(reply, result));

@@ -1,14 +1,17 @@
 //! [`Calls`]: calls on the tree, from any thread, and when they are answered.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use fuser::{Errno, ReplyWrite};
+use fuser::{BackingId, Errno, INodeNo, ReplyWrite};
 use ize_core::failpoint;
 use ize_core::model::FileId;
-use ize_core::tree::{Caller, Handle, SetAttributes, SyncScope, Then, Tree, TreeError};
+use ize_core::tree::{Caller, Handle, OpenMode, SetAttributes, SyncScope, Then, Tree, TreeError};
 
 use crate::answer::{Failures, answer_written};
+use crate::passthrough::Passthrough;
 use crate::{caches, set_id};
 
 /// A tree that is called for the kernel.
@@ -103,7 +106,7 @@ impl Calls {
         let &Write { caller, node, handle, offset, is_synced, drops_set_id } = write;
         let make = |tree: &dyn Tree| {
             if drops_set_id {
-                self.drop_set_id(tree, caller, node, handle)?;
+                self.drop_set_id(tree, caller, node, Some(handle))?;
             }
             tree.write(caller, handle, offset, data)
         };
@@ -119,23 +122,45 @@ impl Calls {
             Err(errno) => answer_written(reply, Err(errno)),
         }
     }
-    /// Drops set-user-id and set-group-id bits before the content of an open file changes.
+    /// Tells whether a file that is opened may have to wait for the disk before the kernel can write to it itself.
+    pub(crate) fn open_may_wait(&self, node: FileId, mode: OpenMode) -> bool {
+        // If it panics, so does the open, which is answered.
+        catch_unwind(AssertUnwindSafe(|| self.tree.open_may_wait(node, mode))).unwrap_or(false)
+    }
+
+    /// Hands the file behind a new handle to the kernel; closes the handle if that fails.
+    pub(crate) fn hand_over(
+        &self,
+        passthrough: &Passthrough,
+        node: INodeNo,
+        handle: Handle,
+        register: impl FnOnce(&OwnedFd) -> io::Result<BackingId>,
+    ) -> Result<Arc<BackingId>, Errno> {
+        let handed_over = self.call("hand over", |tree| {
+            let file = tree.hand_over(handle)?.ok_or(rustix::io::Errno::IO)?;
+            let id = passthrough.open(node, &file, register);
+            id.map_err(|error| {
+                TreeError::from(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
+            })
+        });
+        if handed_over.is_err() {
+            let _ = self.call("release", |tree| {
+                tree.release(handle);
+                Ok(())
+            });
+        }
+        handed_over
+    }
+
+    /// Drops set-user-id and set-group-id bits before the content of a file changes.
     pub(crate) fn drop_set_id(
         &self,
         tree: &dyn Tree,
         caller: Caller,
         node: FileId,
-        handle: Handle,
+        handle: Option<Handle>,
     ) -> Result<(), TreeError> {
-        if !self.set_id_survives {
-            return Ok(());
-        }
-        let mode = set_id::dropped(&tree.stat(node, Some(handle))?);
-        if mode.is_some() {
-            let attributes = SetAttributes { mode, ..SetAttributes::default() };
-            tree.set_attributes(caller, node, Some(handle), &attributes)?;
-        }
-        Ok(())
+        self.drop_set_id_if(tree, caller, node, handle, || true)
     }
 
     /// As [`Calls::drop_set_id`], unless the caller may keep them.
@@ -144,9 +169,28 @@ impl Calls {
         tree: &dyn Tree,
         caller: Caller,
         node: FileId,
-        handle: Handle,
+        handle: Option<Handle>,
     ) -> Result<(), TreeError> {
-        if set_id::survive_writes_of(caller) { Ok(()) } else { self.drop_set_id(tree, caller, node, handle) }
+        self.drop_set_id_if(tree, caller, node, handle, || !set_id::survive_writes_of(caller))
+    }
+
+    fn drop_set_id_if(
+        &self,
+        tree: &dyn Tree,
+        caller: Caller,
+        node: FileId,
+        handle: Option<Handle>,
+        condition: impl FnOnce() -> bool,
+    ) -> Result<(), TreeError> {
+        if !self.set_id_survives {
+            return Ok(());
+        }
+        let mode = set_id::dropped(&tree.stat(node, handle)?);
+        if mode.is_some() && condition() {
+            let attributes = SetAttributes { mode, ..SetAttributes::default() };
+            tree.set_attributes(caller, node, handle, &attributes)?;
+        }
+        Ok(())
     }
 
     /// Returns the mode that a file gets when its owner or size is set: without set-user-id bits that do not survive this.
@@ -158,7 +202,9 @@ impl Calls {
         handle: Option<Handle>,
         wanted: &SetAttributes,
     ) -> Result<Option<u32>, TreeError> {
-        let is_given_away = wanted.uid.is_some() || wanted.gid.is_some();
+        // Where nothing is set, the kernel wants just that: chown(2) was called with neither owner nor group.
+        let is_empty = *wanted == SetAttributes::default();
+        let is_given_away = wanted.uid.is_some() || wanted.gid.is_some() || is_empty;
         if wanted.mode.is_some() || !(is_given_away || wanted.size.is_some()) {
             return Ok(wanted.mode);
         }

@@ -8,8 +8,10 @@ mod caches;
 mod calls;
 mod errno;
 mod mount;
+mod passthrough;
 mod set_id;
 mod wire;
 
 pub use caches::KernelCaches;
 pub use mount::{DetachMode, Mount, MountError, MountOptions, clear_dead_mount, is_dead_mount, mount};
+pub use passthrough::NoPassthrough;

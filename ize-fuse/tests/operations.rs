@@ -16,10 +16,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use ize_core::tree::Tree;
+use ize_core::tree::{Granularity, Tree};
 use ize_fuse::DetachMode;
 use mirror::Mirror;
-use mounted::{Mounted, can_mount, inside, run_inside};
+use mounted::{Mounted, can_hand_over, can_mount, inside, run_inside};
 use project::TemporaryProject;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fallocate,
@@ -28,7 +28,8 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use tempfile::TempDir;
 
-/// Declares tests: each body runs inside of a mount, with the mounted folder; once of a mirror, once of a live tree.
+/// Declares tests: each body runs inside of a mount, with the mounted folder; once of a mirror, once of a live
+/// tree, and once of a live tree whose files the kernel reads and writes itself.
 macro_rules! inside_a_mount {
     ($($(#[$attribute:meta])* fn $name:ident($root:ident) $body:block)+) => {
         $(fn $name($root: &Path) $body)+
@@ -46,6 +47,14 @@ macro_rules! inside_a_mount {
             #[test]
             fn $name() {
                 super::on_a_live_tree(concat!("on_a_live_tree::", stringify!($name)), super::$name);
+            }
+        )+}
+
+        mod on_files_handed_over {$(
+            $(#[$attribute])*
+            #[test]
+            fn $name() {
+                super::on_files_handed_over(concat!("on_files_handed_over::", stringify!($name)), super::$name);
             }
         )+}
     };
@@ -77,6 +86,25 @@ fn on_a_live_tree(test: &str, body: fn(&Path)) {
     project.live.set_invalidator(Some(Box::new(mounted.mount.caches())));
     run_inside(test, mounted.path());
     mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+    project.assert_history_is_working();
+}
+
+fn on_files_handed_over(test: &str, body: fn(&Path)) {
+    if let Some(folder) = inside() {
+        return body(&folder);
+    }
+    if !can_mount() {
+        return;
+    }
+    let project = TemporaryProject::new();
+    let mounted = Mounted::with(project.tree(), Granularity::Close);
+    if !can_hand_over(&mounted.mount) {
+        return;
+    }
+    project.live.set_invalidator(Some(Box::new(mounted.mount.caches())));
+    run_inside(test, mounted.path());
+    mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
+    project.live.end_passthrough().unwrap();
     project.assert_history_is_working();
 }
 
@@ -301,19 +329,19 @@ inside_a_mount! {
         fs::write(root.join("source"), "copied").unwrap();
         let source = File::open(root.join("source")).unwrap();
         let path = root.join("f");
-        let file = File::create(&path).unwrap();
+        fs::write(&path, "some content").unwrap();
         // Of this thread alone.
         let effective = sets.effective.difference(CapabilitySet::FSETID);
         rustix::thread::set_capabilities(None, CapabilitySets { effective, ..sets }).unwrap();
-        let changes: [&dyn Fn(); 4] = [
-            &|| file.write_all_at(b"content", 0).unwrap(),
-            &|| file.set_len(3).unwrap(),
-            &|| fallocate(&file, FallocateFlags::empty(), 0, 8192).unwrap(),
-            &|| assert_eq!(rustix::fs::copy_file_range(&source, Some(&mut 0), &file, Some(&mut 1), 6).unwrap(), 6),
+        let changes: [&dyn Fn(&File); 4] = [
+            &|file| file.write_all_at(b"content", 0).unwrap(),
+            &|file| file.set_len(3).unwrap(),
+            &|file| fallocate(file, FallocateFlags::empty(), 0, 8192).unwrap(),
+            &|file| assert_eq!(rustix::fs::copy_file_range(&source, Some(&mut 0), file, Some(&mut 1), 6).unwrap(), 6),
         ];
         for (index, change) in changes.iter().enumerate() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
-            change();
+            change(&options().write(true).open(&path).unwrap());
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755, "change {index}");
         }
     }
@@ -332,31 +360,13 @@ inside_a_mount! {
         assert_eq!(mode(), 0o6755);
         std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
         assert_eq!(mode(), 0o755);
+        set(0o6755);
+        std::os::unix::fs::chown(&path, None, None).unwrap();
+        assert_eq!(mode(), 0o755);
         // Without the group's right to execute, this is no privilege.
         set(0o2644);
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
         assert_eq!(mode(), 0o2644);
-    }
-
-    fn direct_reads_and_writes_work_beside_buffered_ones(root) {
-        let path = root.join("f");
-        let direct = options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags((OFlags::DIRECT | OFlags::SYNC).bits().cast_signed())
-            .open(&path)
-            .unwrap();
-        let block = vec![7_u8; 3 * 1024 * 1024];
-        direct.write_all_at(&block, 0).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), block);
-        options().write(true).open(&path).unwrap().write_all_at(b"buffered", 4096).unwrap();
-        let mut read = vec![0; block.len()];
-        direct.read_exact_at(&mut read, 0).unwrap();
-        assert_eq!(&read[4096..4104], b"buffered");
-        direct.write_all_at(b"direct", 4096).unwrap();
-        assert_eq!(&fs::read(&path).unwrap()[4096..4104], b"directed");
     }
 
     fn large_files_are_read_back_as_written(root) {
@@ -542,6 +552,38 @@ inside_a_mount! {
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&made.stdout), "640\n750\n640\n");
     }
+}
+
+fn direct_reads_and_writes(root: &Path) {
+    let path = root.join("f");
+    let direct = options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags((OFlags::DIRECT | OFlags::SYNC).bits().cast_signed())
+        .open(&path)
+        .unwrap();
+    let block = vec![7_u8; 3 * 1024 * 1024];
+    direct.write_all_at(&block, 0).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), block);
+    options().write(true).open(&path).unwrap().write_all_at(b"buffered", 4096).unwrap();
+    let mut read = vec![0; block.len()];
+    direct.read_exact_at(&mut read, 0).unwrap();
+    assert_eq!(&read[4096..4104], b"buffered");
+    direct.write_all_at(b"direct", 4096).unwrap();
+    assert_eq!(&fs::read(&path).unwrap()[4096..4104], b"directed");
+}
+
+// A file that is handed over has the host's rules for `O_DIRECT`, which these calls break.
+#[test]
+fn direct_reads_and_writes_work_beside_buffered_ones_on_a_mirror() {
+    on_a_mirror("direct_reads_and_writes_work_beside_buffered_ones_on_a_mirror", direct_reads_and_writes);
+}
+
+#[test]
+fn direct_reads_and_writes_work_beside_buffered_ones_on_a_live_tree() {
+    on_a_live_tree("direct_reads_and_writes_work_beside_buffered_ones_on_a_live_tree", direct_reads_and_writes);
 }
 
 fn a_panic_of_the_tree_is_an_error(root: &Path) {

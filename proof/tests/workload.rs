@@ -62,6 +62,13 @@ fn a_mount_with_a_pijul_repository_answers_like_a_plain_folder_and_history_has_e
     }
 }
 
+#[test]
+fn a_mount_whose_files_are_handed_over_answers_like_a_plain_folder_and_history_has_every_moment() {
+    if can_mount() && rustix::process::geteuid().is_root() {
+        check(&Ize::new().unwrap().with_variable("IZE_GRANULARITY", "close"), calls(12_000));
+    }
+}
+
 fn check(ize: &Ize, calls: usize) {
     let mounted = ize.mount("random", &[]).unwrap();
     let control = ize.dir().join("control");

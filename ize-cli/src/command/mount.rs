@@ -26,6 +26,7 @@ pub(super) fn run(context: &Context, arguments: &Mount) -> Result<()> {
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
         durability: arguments.durability,
+        granularity: arguments.granularity,
         set: arguments.set.clone(),
         foreground: arguments.foreground,
     };
@@ -50,6 +51,7 @@ fn serve(context: &Context, arguments: &Mount) -> Result<()> {
         read_only: arguments.read_only,
         allow_other: arguments.allow_other,
         durability: arguments.durability,
+        granularity: arguments.granularity,
         set: arguments.set.clone(),
         foreground: false,
     };
@@ -141,6 +143,9 @@ fn daemon_command(context: &Context, info: &ProjectInfo, request: &Request) -> R
     }
     if let Some(durability) = request.durability {
         command.arg("--durability").arg(durability.kind().1);
+    }
+    if let Some(granularity) = request.granularity {
+        command.arg("--granularity").arg(granularity.kind().1);
     }
     for set in &request.set {
         command.arg("--set").arg(set);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ize_core::project::{ProjectError, SettingsLayer};
 
-use crate::arguments::Durability;
+use crate::arguments::{Durability, Granularity};
 use crate::failure::Result;
 
 pub(crate) use handover::{Parent, Ready, start};
@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) allow_other: bool,
     /// What survives a power cut, if this mount differs from the settings.
     pub(crate) durability: Option<Durability>,
+    /// In what pieces changes are recorded, if this mount differs from the settings.
+    pub(crate) granularity: Option<Granularity>,
     /// Settings for this mount, as `key=value`.
     pub(crate) set: Vec<String>,
     /// There is a terminal, and nobody waits.
@@ -50,6 +52,9 @@ impl Request {
         }
         if let Some(durability) = self.durability {
             layer.durability = Some(durability.layer());
+        }
+        if let Some(granularity) = self.granularity {
+            layer.granularity = Some(granularity.kind().0);
         }
         Ok(layer)
     }

@@ -69,10 +69,12 @@ fn begin(context: &Context, info: &ProjectInfo, request: &Request, events: &Send
     options.read_only = request.read_only;
     options.own_new_files = request.allow_other;
     options.lock_wait = super::LOCK_WAIT;
+    let granularity = options.settings.granularity;
     let project = Arc::new(Project::open(info.clone(), &backends::all(), options)?);
     let mut mounting = MountOptions::new(&request.mount_point, info.name());
     mounting.read_only = request.read_only;
     mounting.allow_other = request.allow_other;
+    mounting.granularity = granularity;
     mounting.cover = covers_itself(info, &request.mount_point);
     let tree: Arc<dyn Tree> = Arc::clone(project.live()) as Arc<dyn Tree>;
     let mount = Arc::new(ize_fuse::mount(tree, &mounting)?);
@@ -139,6 +141,7 @@ impl Service {
             }
             .into_iter()
             .chain(brought_in(&self.project))
+            .chain(self.mount.fallback().map(|why| format!("each write is recorded (granularity 'write'): {why}")))
             .collect(),
         }
     }

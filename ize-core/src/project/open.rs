@@ -1,5 +1,6 @@
 //! Opening a project: its lock, its storage, the replay of its journal, and its tree.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
@@ -18,7 +19,9 @@ use super::{
 use crate::model::Name;
 use crate::record::{Recorder, RecorderOptions};
 use crate::session::Session;
-use crate::tree::{IgnoreRules, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport};
+use crate::tree::{
+    Granularity, IgnoreRules, Live, LiveOptions, MendReport, PowerCut, ReconcileOptions, ReconcileReport,
+};
 
 /// The largest rule file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -120,13 +123,23 @@ pub(super) fn settle(info: &ProjectInfo, live: &Live, options: &ProjectOptions, 
     let mut tell = |seen| options.tell(Progress::Reconciling(seen));
     // What was put right is no change that anybody made.
     let external = external && mended.is_none();
-    let reconciled = live.reconcile(ReconcileOptions { external, progress: Some(&mut tell) })?;
+    let by_content = match state {
+        TreeState::Open { handed_over: true, .. } => recorder.unsynced().dirty.clone(),
+        _ => BTreeSet::new(),
+    };
+    let reconciled = live.reconcile(ReconcileOptions { external, by_content, progress: Some(&mut tell) })?;
     if !reconciled.is_clean() {
         // What was found is a state of its own.
         recorder.barrier()?;
     }
-    if mended.is_none() && matches!(state, TreeState::Open { .. }) {
+    let handed_over = options.settings.granularity == Granularity::Close;
+    if mended.is_none()
+        && let TreeState::Open { session, synced, handed_over: before } = state
+    {
         // A process was killed. What was not synced before is not synced now.
+        if handed_over && !before {
+            TreeState::Open { session, synced, handed_over }.write(&path)?;
+        }
         return Ok(Found { mended, reconciled });
     }
     // Only now does history lead: whoever cuts the power before finds the files of an adopted folder recorded, not removed.
@@ -136,7 +149,7 @@ pub(super) fn settle(info: &ProjectInfo, live: &Live, options: &ProjectOptions, 
         live.sync_tree()?;
     }
     let session = Session::of(live.working()?).map_err(ProjectError::io("open", info.working()))?;
-    TreeState::Open { session, synced }.write(&path)?;
+    TreeState::Open { session, synced, handed_over }.write(&path)?;
     Ok(Found { mended, reconciled })
 }
 

@@ -191,6 +191,7 @@ impl Project {
     /// # Errors
     /// If it could not be recorded or made durable.
     pub fn sync(&self) -> Result<OpId> {
+        self.live.record_versions()?;
         // First on disk, whatever storage does; a commit is durable when it returns.
         self.recorder.sync()?;
         let op = self.barrier()?;
@@ -275,6 +276,7 @@ impl Project {
     /// # Errors
     /// If something could not be recorded or committed; the journal keeps it then.
     pub fn close(&self) -> Result<()> {
+        let versions = self.live.end_passthrough();
         // So that the journal need not stand for the tree any more. A failure poisons the recorder, which says so below.
         if !self.options.read_only
             && let Err(error) = self.live.sync_tree()
@@ -285,6 +287,7 @@ impl Project {
             Err(RecordError::Closed) => return Ok(()),
             other => other?,
         }
+        versions?;
         if !self.options.read_only && self.recorder.is_tree_synced() {
             open::note_closed(&self.info)?;
             self.keep_change_ids();

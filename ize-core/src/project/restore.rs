@@ -31,6 +31,8 @@ impl Project {
         dry_run: bool,
         each: &mut dyn FnMut(RestoredPath),
     ) -> Result<OpId> {
+        // What open files hold now is to be brought back, too.
+        self.live().record_versions()?;
         // Where nothing can be committed, nothing is restored.
         self.barrier()?;
         let reader = self.reader()?;

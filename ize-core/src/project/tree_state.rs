@@ -35,6 +35,8 @@ pub(super) enum TreeState {
         session: Option<Session>,
         /// An operation at which the tree was on disk as history has it.
         synced: OpId,
+        /// The kernel may write to its files itself, unseen.
+        handed_over: bool,
     },
     /// It is being made what it was at an operation.
     Mending {
@@ -49,8 +51,16 @@ pub(super) enum TreeState {
 #[serde(rename_all = "kebab-case", tag = "state")]
 enum Written {
     Closed,
-    Open { session: Option<String>, synced: u64 },
-    Mending { synced: u64, target: u64 },
+    Open {
+        session: Option<String>,
+        synced: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        handed_over: bool,
+    },
+    Mending {
+        synced: u64,
+        target: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,9 +87,11 @@ impl TreeState {
         }
         Ok(match file.state {
             Written::Closed => Self::Closed,
-            Written::Open { session, synced } => {
-                Self::Open { session: session.as_deref().and_then(Session::parse), synced: OpId::new(synced) }
-            }
+            Written::Open { session, synced, handed_over } => Self::Open {
+                session: session.as_deref().and_then(Session::parse),
+                synced: OpId::new(synced),
+                handed_over,
+            },
             Written::Mending { synced, target } => {
                 Self::Mending { synced: OpId::new(synced), target: OpId::new(target) }
             }
@@ -90,9 +102,11 @@ impl TreeState {
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let state = match self {
             Self::Closed => Written::Closed,
-            Self::Open { session, synced } => {
-                Written::Open { session: session.as_ref().map(ToString::to_string), synced: synced.get() }
-            }
+            Self::Open { session, synced, handed_over } => Written::Open {
+                session: session.as_ref().map(ToString::to_string),
+                synced: synced.get(),
+                handed_over: *handed_over,
+            },
             Self::Mending { synced, target } => Written::Mending { synced: synced.get(), target: target.get() },
         };
         let text = toml::to_string(&File { format_version: FORMAT_VERSION, state });
@@ -112,7 +126,7 @@ impl TreeState {
         match self {
             Self::Closed => Ok(None),
             Self::Mending { synced, target } => Ok(Some(cut(*synced, *target, None))),
-            Self::Open { session, synced } => {
+            Self::Open { session, synced, .. } => {
                 let now = Session::of(working).map_err(ProjectError::io("open", "working"))?;
                 if now.is_some() && now == *session {
                     return Ok(None);
@@ -147,8 +161,8 @@ mod tests {
         let session = Session::of(fs::File::open(dir.path()).unwrap()).unwrap();
         let (synced, target) = (OpId::new(7), OpId::new(9));
         for state in [
-            TreeState::Open { session, synced },
-            TreeState::Open { session: None, synced },
+            TreeState::Open { session, synced, handed_over: false },
+            TreeState::Open { session: None, synced, handed_over: true },
             TreeState::Mending { synced, target },
             TreeState::Closed,
         ] {

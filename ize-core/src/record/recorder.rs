@@ -386,6 +386,24 @@ impl Recorder {
         self.shared.note_dirty(file)
     }
 
+    /// As [`Recorder::note_dirty`], but does not wait for the disk: it is enough that a killed process leaves the note.
+    ///
+    /// # Errors
+    /// As [`Recorder::note_dirty`].
+    pub fn note_suspect(&self, file: FileId) -> Result<()> {
+        self.shared.note_suspect(file)
+    }
+
+    /// As [`Recorder::note_dirty`], for files that may change at any time. To be called between
+    /// [`Recorder::begin_tree_sync`] and [`Recorder::finish_tree_sync`]: what it notes is not something that the tree's
+    /// next sync would make durable.
+    ///
+    /// # Errors
+    /// As [`Recorder::note_dirty`].
+    pub fn note_all_dirty(&self, files: &[FileId]) -> Result<()> {
+        self.shared.note_all_dirty(files)
+    }
+
     /// Returns up to where a sync of the tree that begins now makes the tree durable. After the sync it goes to
     /// [`Recorder::finish_tree_sync`].
     pub fn begin_tree_sync(&self) -> TreeSyncPoint {

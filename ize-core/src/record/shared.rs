@@ -172,21 +172,43 @@ impl Shared {
     /// Makes it durable that a file may change before an operation tells of it.
     pub(super) fn note_dirty(&self, file: FileId) -> Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        {
-            let mut log = self.log()?;
-            let next = log.recorded.next();
-            let seq = match log.journal.append_dirty(file, next) {
-                Ok(seq) => seq,
-                Err(JournalError::Full) => return Err(RecordError::Full),
-                Err(error) => {
-                    drop(log);
-                    return Err(self.fail("a file could not be noted in the journal", &error));
-                }
-            };
-            tree.recorded(seq, 0);
-            self.appended.store(seq.get(), Ordering::Release);
+        let seq = self.append_dirty(file)?;
+        tree.recorded(seq, 0);
+        syncer::wait(|then| self.on_durable(then))
+    }
+
+    /// As [`Shared::note_dirty`], for many files, and the tree counts as synced in spite of them.
+    pub(super) fn note_all_dirty(&self, files: &[FileId]) -> Result<()> {
+        if self.tree.is_none() || files.is_empty() {
+            return Ok(());
+        }
+        for file in files {
+            self.append_dirty(*file)?;
         }
         syncer::wait(|then| self.on_durable(then))
+    }
+
+    pub(super) fn note_suspect(&self, file: FileId) -> Result<()> {
+        if self.tree.is_some() {
+            self.append_dirty(file)?;
+        }
+        Ok(())
+    }
+
+    fn append_dirty(&self, file: FileId) -> Result<Seq> {
+        let mut log = self.log()?;
+        let next = log.recorded.next();
+        match log.journal.append_dirty(file, next) {
+            Ok(seq) => {
+                self.appended.store(seq.get(), Ordering::Release);
+                Ok(seq)
+            }
+            Err(JournalError::Full) => Err(RecordError::Full),
+            Err(error) => {
+                drop(log);
+                Err(self.fail("a file could not be noted in the journal", &error))
+            }
+        }
     }
 
     /// Notes that the tree was synced.

@@ -19,6 +19,8 @@ mod snapshot;
 mod source;
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
@@ -198,6 +200,17 @@ pub struct OpenMode {
     pub direct: bool,
 }
 
+/// In what pieces a mount's changes of content are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Granularity {
+    /// Each write, as it is made.
+    #[default]
+    Write,
+    /// What a file holds when it is closed or synced: the kernel reads and writes the files itself meanwhile, where this
+    /// process may let it.
+    Close,
+}
+
 /// What a program asked to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncScope {
@@ -370,6 +383,32 @@ pub trait Tree: Send + Sync + 'static {
 
     /// Closes a handle.
     fn release(&self, handle: Handle);
+
+    /// Makes a file without a name where the tree's files are, for the kernel to try whether it can read and write them
+    /// itself.
+    ///
+    /// # Errors
+    /// What the host says; `EOPNOTSUPP` where reads and writes must come here.
+    fn unnamed_file(&self) -> Result<OwnedFd> {
+        Err(rustix::io::Errno::OPNOTSUPP.into())
+    }
+
+    /// Notes that from now on the kernel reads and writes opened files itself ([`Tree::hand_over`]).
+    fn begin_passthrough(&self) {}
+
+    /// Hands the file behind a handle to the kernel, after [`Tree::begin_passthrough`]: reads and writes do not come here any
+    /// more, and what changed is found when the handle is flushed or synced. `None` where they are to come here.
+    ///
+    /// # Errors
+    /// What the host says; `EBADF`; `EIO` when changes cannot be recorded any more.
+    fn hand_over(&self, _handle: Handle) -> Result<Option<Arc<OwnedFd>>> {
+        Ok(None)
+    }
+
+    /// As [`Tree::may_wait`], for [`Tree::hand_over`] of a file that is opened now.
+    fn open_may_wait(&self, _node: FileId, _mode: OpenMode) -> bool {
+        false
+    }
 
     /// Calls back once the changes that were made before this call are as durable as the tree promises of a change that
     /// is acknowledged. At once where there is nothing to wait for.

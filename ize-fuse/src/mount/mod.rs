@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use fuser::{BackgroundSession, Config, Session, SessionACL};
-use ize_core::tree::Tree;
+use ize_core::tree::{Granularity, Tree};
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::Mode;
 
 use crate::adapter::Adapter;
 use crate::caches::KernelCaches;
+use crate::passthrough::{NoPassthrough, Passthrough};
 
 pub use error::MountError;
 use point::MountPoint;
@@ -44,6 +45,9 @@ pub struct MountOptions {
     pub cover: bool,
     /// How many threads serve requests.
     pub threads: usize,
+    /// In what pieces changes of content are recorded. Where the kernel does not let this process have
+    /// [`Granularity::Close`], it is [`Granularity::Write`]; see [`Mount::fallback`].
+    pub granularity: Granularity,
 }
 
 impl MountOptions {
@@ -59,6 +63,7 @@ impl MountOptions {
             allow_other: false,
             cover: false,
             threads: Self::THREADS_DEFAULT,
+            granularity: Granularity::Write,
         }
     }
 }
@@ -86,9 +91,14 @@ pub fn mount(tree: Arc<dyn Tree>, options: &MountOptions) -> Result<Mount, Mount
     config.clone_fd = point::device_can_be_opened();
     // The kernel knows who may enter (`allow_other`). fuser's own check goes by the user id of each request, and would
     // refuse a program that opened a file and then changed its user.
-    let session = Session::from_fd(Adapter::new(tree), device, SessionACL::All, config).and_then(Session::spawn);
+    let passthrough = Arc::new(Passthrough::new(options.granularity));
+    let adapter = Adapter::new(Arc::clone(&tree), Arc::clone(&passthrough));
+    let session = Session::from_fd(adapter, device, SessionACL::All, config).and_then(|session| {
+        let fallback = passthrough.try_on(&session, &*tree).err();
+        Ok((session.spawn()?, fallback))
+    });
     match session {
-        Ok(session) => Mount::start(session, point),
+        Ok((session, fallback)) => Mount::start(session, point, fallback),
         Err(source) => {
             detach_quietly(&point);
             Err(MountError::Session { source })
@@ -107,6 +117,7 @@ fn detach_quietly(point: &MountPoint) {
 pub struct Mount {
     point: Arc<MountPoint>,
     caches: KernelCaches,
+    fallback: Option<NoPassthrough>,
     ended: Arc<Ended>,
 }
 
@@ -120,7 +131,11 @@ struct Ended {
 }
 
 impl Mount {
-    fn start(session: BackgroundSession, point: MountPoint) -> Result<Self, MountError> {
+    fn start(
+        session: BackgroundSession,
+        point: MountPoint,
+        fallback: Option<NoPassthrough>,
+    ) -> Result<Self, MountError> {
         let caches = KernelCaches::new(session.notifier());
         let (point, ended) = (Arc::new(point), Arc::new(Ended::default()));
         let waiter = {
@@ -135,7 +150,7 @@ impl Mount {
                 ended.changed.notify_all();
             }
         };
-        let mount = Self { point, caches, ended };
+        let mount = Self { point, caches, fallback, ended };
         thread::Builder::new()
             .name("ize-mount".to_owned())
             .spawn(waiter)
@@ -151,6 +166,11 @@ impl Mount {
     /// Returns what drops the kernel's memory of the tree.
     pub fn caches(&self) -> KernelCaches {
         self.caches.clone()
+    }
+
+    /// Tells why each write is recorded although [`Granularity::Close`] was asked for, if so.
+    pub fn fallback(&self) -> Option<&NoPassthrough> {
+        self.fallback.as_ref()
     }
 
     /// Tells whether the session is over.

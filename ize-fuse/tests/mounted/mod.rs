@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ize_core::tree::Tree;
+use ize_core::tree::{Granularity, Tree};
 use ize_fuse::{DetachMode, Mount, MountOptions, mount};
 use tempfile::TempDir;
 
@@ -28,6 +28,14 @@ pub(crate) fn can_mount() -> bool {
     usable
 }
 
+/// Tells whether the kernel lets this process hand files over to it; says so if not.
+pub(crate) fn can_hand_over(mount: &Mount) -> bool {
+    if let Some(why) = mount.fallback() {
+        println!("skipped: {why}");
+    }
+    mount.fallback().is_none()
+}
+
 /// A tree on a temporary mount point; detached when dropped, also by a panic.
 pub(crate) struct Mounted {
     pub(crate) mount: Mount,
@@ -36,10 +44,15 @@ pub(crate) struct Mounted {
 
 impl Mounted {
     pub(crate) fn new(tree: Arc<dyn Tree>) -> Self {
+        Self::with(tree, Granularity::Write)
+    }
+
+    pub(crate) fn with(tree: Arc<dyn Tree>, granularity: Granularity) -> Self {
         let point = TempDir::new().unwrap();
         let mut options = MountOptions::new(point.path(), "test");
         // Other users need a line in /etc/fuse.conf to do so.
         options.allow_other = rustix::process::geteuid().is_root();
+        options.granularity = granularity;
         Self { mount: mount(tree, &options).unwrap(), point }
     }
 

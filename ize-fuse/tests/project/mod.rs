@@ -53,6 +53,10 @@ impl TemporaryProject {
         self.folder.path().join("working")
     }
 
+    pub(crate) fn storage(&self) -> &dyn FileSystemStorage {
+        &*self.storage
+    }
+
     /// Fails unless history's newest state, written out, equals `working/`.
     pub(crate) fn assert_history_is_working(&self) {
         let last = self.recorder.recorded();

@@ -6,11 +6,12 @@ use toml::{Table, Value};
 
 use super::{DurabilityKind, DurabilityLayer, SettingsError};
 use crate::project::nearest::nearest;
-use crate::tree::IgnoreRules;
+use crate::tree::{Granularity, IgnoreRules};
 
 const MIB: u64 = 1 << 20;
 const DURABILITY_KEYS: [&str; 3] = ["mode", "max-delay-ms", "max-pending-ops"];
 const DURABILITY_MODES: [&str; 3] = ["immediate", "group", "relaxed"];
+const GRANULARITIES: [&str; 2] = ["write", "close"];
 
 /// One value, and what errors call it.
 pub(super) struct Field<'a> {
@@ -123,6 +124,14 @@ impl Field<'_> {
         if is_group || !layer.has_limits() { Ok(layer) } else { Err(self.invalid("of mode \"group\" to have limits")) }
     }
 
+    pub(super) fn granularity(&self) -> Result<Granularity, SettingsError> {
+        match self.text()?.to_lowercase().as_str() {
+            "write" => Ok(Granularity::Write),
+            "close" => Ok(Granularity::Close),
+            _ => Err(self.invalid(one_of(&GRANULARITIES))),
+        }
+    }
+
     fn durability_kind(&self) -> Result<DurabilityKind, SettingsError> {
         match self.text()?.to_lowercase().as_str() {
             "immediate" => Ok(DurabilityKind::Immediate),
@@ -147,6 +156,13 @@ pub(super) fn durability_value(layer: DurabilityLayer) -> Value {
     table.extend(layer.max_delay_ms.map(|delay| ("max-delay-ms".to_owned(), integer(delay))));
     table.extend(layer.max_pending_ops.map(|ops| ("max-pending-ops".to_owned(), integer(ops as u64))));
     Value::Table(table)
+}
+
+pub(super) fn granularity_value(granularity: Granularity) -> Value {
+    Value::from(match granularity {
+        Granularity::Write => "write",
+        Granularity::Close => "close",
+    })
 }
 
 pub(super) fn integer(number: u64) -> Value {

@@ -11,6 +11,7 @@
 //! | `engine` | which engine of the backend new projects get | the backend's own |
 //! | `author` | who makes changes, for a backend whose format names an author, as `"Ada <ada@example.org>"` | the caller's |
 //! | `durability` | `"immediate"`, `"group"`, `"relaxed"`, or `{ mode = "group", max-delay-ms = 5, max-pending-ops = 100 }`; the limits alone leave the mode to other layers, and hold whichever layer chooses group mode | `"group"` |
+//! | `granularity` | `"write"`, or `"close"`: what a file holds when it is closed is recorded, not each write | `"write"` |
 //! | `ignore` | a list of patterns as in `.gitignore`; layers add up, later patterns win | `[]` |
 //! | `floor-bytes` | free space below which a mount refuses to grow, as `268435456` or `"256 MiB"` | 256 MiB, at most 1 % of the disk |
 //! | `journal-bytes-max` | how much may wait to be stored before writers have to wait | 4 GiB, at most 10 % of the free space |
@@ -30,17 +31,19 @@ use toml::{Table, Value};
 
 use self::durability::GroupLimits;
 pub use self::durability::{DurabilityKind, DurabilityLayer};
-use self::field::{Field, durability_value, integer, normalise};
+use self::field::{Field, durability_value, granularity_value, integer, normalise};
 use crate::record::DurabilityMode;
+use crate::tree::Granularity;
 
 const FLOOR_BYTES_DEFAULT: u64 = 256 << 20;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "central-dir",
     "backend",
     "engine",
     "author",
     "durability",
+    "granularity",
     "ignore",
     "floor-bytes",
     "journal-bytes-max",
@@ -123,6 +126,8 @@ pub struct SettingsLayer {
     pub author: Option<String>,
     /// What survives a power cut.
     pub durability: Option<DurabilityLayer>,
+    /// In what pieces changes of content are recorded.
+    pub granularity: Option<Granularity>,
     /// Patterns of files that are not recorded.
     pub ignore: Vec<String>,
     /// Free space below which a mount refuses to grow, in bytes.
@@ -173,6 +178,7 @@ impl SettingsLayer {
             "engine" => self.engine = Some(field.text()?),
             "author" => self.author = Some(field.author()?),
             "durability" => self.durability = Some(field.durability()?),
+            "granularity" => self.granularity = Some(field.granularity()?),
             "ignore" => self.ignore.extend(field.patterns()?),
             "floor-bytes" => self.floor_bytes = Some(field.bytes()?),
             "journal-bytes-max" => self.journal_bytes_max = Some(field.bytes()?),
@@ -197,6 +203,7 @@ impl SettingsLayer {
         put("engine", self.engine.clone().map(Value::String));
         put("author", self.author.clone().map(Value::String));
         put("durability", self.durability.map(durability_value));
+        put("granularity", self.granularity.map(granularity_value));
         put("ignore", (!self.ignore.is_empty()).then(|| Value::from(self.ignore.clone())));
         put("floor-bytes", self.floor_bytes.map(integer));
         put("journal-bytes-max", self.journal_bytes_max.map(integer));
@@ -259,6 +266,8 @@ pub struct Settings {
     pub author: Option<String>,
     /// What survives a power cut.
     pub durability: DurabilityMode,
+    /// In what pieces changes of content are recorded.
+    pub granularity: Granularity,
     /// What group mode means, whether or not it is on.
     group: GroupLimits,
     /// Patterns of files that are not recorded, the weakest first.
@@ -305,6 +314,7 @@ impl Settings {
             self.group.overlay(durability);
             self.durability = durability.mode_over(self.durability, self.group);
         }
+        self.granularity = layer.granularity.unwrap_or(self.granularity);
         self.ignore.extend(layer.ignore.iter().cloned());
         self
     }
@@ -346,6 +356,7 @@ mod tests {
             floor-bytes = "1 GiB"
             compress = false
             author = "Ada <ada@example.org>"
+            granularity = "close"
             journal-bytes-max = "64 MiB"
             [processor]
             poll_interval = "5ms"
@@ -364,13 +375,14 @@ mod tests {
         assert_eq!(layer.processor.poll_interval, Some(Duration::from_millis(5)));
         assert_eq!(layer.journal_bytes_max, Some(64 << 20));
         assert_eq!(layer.author.as_deref(), Some("Ada <ada@example.org>"));
+        assert_eq!(layer.granularity, Some(Granularity::Close));
         assert_eq!((layer.compress, layer.processor.enable_compression), (Some(false), Some(false)));
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let mut layer =
-            parse("backend = 'store'\nauthor = 'Ada'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\njournal-bytes-max = 9\ndurability = 'group'").unwrap();
+            parse("backend = 'store'\nauthor = 'Ada'\nignore = ['a']\nfloor-bytes = 7\ncompress = true\njournal-bytes-max = 9\ndurability = 'group'\ngranularity = 'write'").unwrap();
         layer.processor.max_batch_size = Some(9);
         layer.processor.poll_interval = Some(Duration::from_millis(3));
         let mut table = Table::new();
@@ -399,6 +411,7 @@ mod tests {
         for text in [
             "backend = 3",
             "durability = 'sometimes'",
+            "granularity = 'fine'",
             "durability = { mode = 'relaxed', max-delay-ms = 3 }",
             "ignore = [1]",
             "ignore = ['[z-a]']",
@@ -466,6 +479,7 @@ mod tests {
         for key in SettingsLayer::keys() {
             let value = match key.as_str() {
                 "durability" => "relaxed",
+                "granularity" => "close",
                 "compress" | "processor.enable-compression" => "true",
                 _ => "7",
             };

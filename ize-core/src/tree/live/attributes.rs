@@ -37,6 +37,9 @@ impl Live {
             self.room.check(0)?;
         }
         let _held = self.locks.change(&[node.lock_id()]);
+        if (SetAttributes { size: None, ..*attributes }) != SetAttributes::default() {
+            self.catch_up(&node)?;
+        }
         self.change_owner(caller, &node, &fd, attributes)?;
         self.change_mode(caller, &node, &fd, attributes)?;
         if let Some(size) = attributes.size {
@@ -136,6 +139,7 @@ impl Live {
             None => self.reserve(SMALL_OP_BYTES)?,
         };
         let _held = self.locks.change(&[node.lock_id()]);
+        self.catch_up(&node)?;
         match value {
             Some((value, mode)) => {
                 node.note_attribute();

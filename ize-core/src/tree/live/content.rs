@@ -22,7 +22,7 @@ pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
 /// No filesystem keeps less than this together.
 const PAGE_BYTES: u64 = 4096;
 
-pub(super) fn access_flags(mode: OpenMode) -> OFlags {
+fn access_flags(mode: OpenMode) -> OFlags {
     match (mode.read, mode.write) {
         (true, true) => OFlags::RDWR,
         (false, true) => OFlags::WRONLY,
@@ -31,6 +31,11 @@ pub(super) fn access_flags(mode: OpenMode) -> OFlags {
 }
 
 impl Live {
+    /// As the caller wants it; but what the kernel writes to itself is read here.
+    pub(super) fn access_flags(&self, mode: OpenMode) -> OFlags {
+        if mode.write && self.passthrough.is_on() { OFlags::RDWR } else { access_flags(mode) }
+    }
+
     pub(super) fn open_file(&self, caller: Caller, node: FileId, mode: OpenMode) -> Result<Handle> {
         if mode.write || mode.truncate {
             self.check_writable()?;
@@ -42,7 +47,7 @@ impl Live {
             // The kernel opens these itself; opening one here could wait for a peer for ever.
             _ => return Err(Errno::NXIO.into()),
         }
-        let fd = self.nodes.open(&node, access_flags(mode))?;
+        let fd = self.nodes.open(&node, self.access_flags(mode))?;
         let open = OpenFile::new(node, fd, mode, self.actors.of(caller));
         if mode.truncate {
             let reservation = self.reserve_shrinking()?;
@@ -63,6 +68,11 @@ impl Live {
         actor: &Arc<Actor>,
         new_size: u64,
     ) -> Result<Option<OpId>> {
+        if self.is_handed_over(node) {
+            change(Change::Inode(fd.as_fd()), || rustix::fs::ftruncate(fd, new_size))?;
+            return Ok(None);
+        }
+        self.catch_up(node)?;
         let old_size = host::stat(fd)?.metadata.size;
         // To cut within a page changes that page in place.
         let in_place = new_size < old_size && !new_size.is_multiple_of(PAGE_BYTES);
@@ -86,14 +96,16 @@ impl Live {
         data: OpData,
         change: impl FnOnce(FileId) -> OpType,
     ) -> Result<Option<OpId>> {
-        self.record_change(reservation, node, fd, |file, metadata| OpDraft {
+        let recorded = self.record_change(reservation, node, fd, |file, metadata| OpDraft {
             op_type: change(file),
             data,
             touched: vec![Touched { file, metadata }],
             actor: Arc::clone(actor),
             landmark: None,
             parent: None,
-        })
+        })?;
+        self.passthrough.forget_content(node);
+        Ok(recorded)
     }
 
     /// Records a change of a file's content that was made through a handle.
@@ -104,7 +116,8 @@ impl Live {
         data: OpData,
         change: impl FnOnce(FileId) -> OpType,
     ) -> Result<()> {
-        let recorded = self.record_content_change(reservation, &open.node, &open.fd, &open.actor, data, change)?;
+        let fd = open.fd.as_ref();
+        let recorded = self.record_content_change(reservation, &open.node, fd, &open.actor, data, change)?;
         if let Some(op) = recorded {
             open.note_written(op);
         }
@@ -124,7 +137,9 @@ impl Live {
         if !metadata.is_linked() {
             return Ok(None);
         }
-        self.record(reservation, draft(file, metadata)).map(Some)
+        let op = self.record(reservation, draft(file, metadata))?;
+        self.note_recorded(node, &metadata);
+        Ok(Some(op))
     }
 
     pub(super) fn write_file(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<usize> {
@@ -153,6 +168,7 @@ impl Live {
             drop(self.announce(&open.node)?);
         }
         let _held = self.locks.change(&[open.node.lock_id()]);
+        self.catch_up(&open.node)?;
         let offset = if open.mode.append { host::stat(&open.fd)?.metadata.size } else { offset };
         let epoch = self.announce_from(open, offset)?;
         let (written, refusal) = host::write_all(&open.fd, offset, data);
@@ -186,7 +202,7 @@ impl Live {
     }
 
     /// Holds the epoch for a change of a file's content in place, which was announced in it. See [`super::writeback`].
-    fn announce(&self, node: &Node) -> Result<Epoch<'_>> {
+    pub(super) fn announce(&self, node: &Node) -> Result<Epoch<'_>> {
         loop {
             let epoch = self.writeback.epoch();
             let Some(file) = node.history().filter(|_| !node.is_covered(*epoch)) else { return Ok(epoch) };
@@ -225,6 +241,9 @@ impl Live {
             }
         };
         let _held = self.locks.change(&[open.node.lock_id()]);
+        if !open.is_handed_over() {
+            self.catch_up(&open.node)?;
+        }
         let epoch = match kind {
             RangeKind::Allocate => self.writeback.epoch(),
             RangeKind::Punch | RangeKind::Zero => self.announce_from(&open, offset)?,
@@ -235,6 +254,9 @@ impl Live {
         };
         change(range, || rustix::fs::fallocate(&open.fd, flags, offset, len))?;
         drop(epoch);
+        if open.is_handed_over() {
+            return Ok(());
+        }
         let change = |file| OpType::Range { file, kind, offset, size: len };
         self.record_through(reservation, &open, OpData::None, change)
     }
@@ -244,6 +266,10 @@ impl Live {
         let target = self.handles.file(to.0)?;
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
         let _held = self.locks.change(&[source.node.lock_id(), target.node.lock_id()]);
+        if !target.is_handed_over() {
+            self.catch_up(&source.node)?;
+            self.catch_up(&target.node)?;
+        }
         let epoch = self.announce_from(&target, to.1)?;
         let (mut source_offset, mut offset) = (from.1, to.1);
         let asked = usize::try_from(len).unwrap_or(usize::MAX);
@@ -252,8 +278,8 @@ impl Live {
         })?;
         // Before anything that may have to wait for the end of the epoch.
         drop(epoch);
-        if copied == 0 {
-            return Ok(0);
+        if copied == 0 || target.is_handed_over() {
+            return Ok(copied);
         }
         let size = copied as u64;
         self.writeback.wrote(&target, to.1, size);

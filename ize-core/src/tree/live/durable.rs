@@ -32,13 +32,16 @@ impl Live {
         };
         // After each write through a descriptor that waits for the disk the kernel asks for a sync of its own: that is not
         // a save, and the close will be.
-        if scope != SyncScope::Write
-            && !open.mode.sync
-            && let Err(error) = self.mark_written(&open, Landmark::Sync)
-        {
+        let is_handed_over = open.is_handed_over();
+        let marked = match scope {
+            SyncScope::File | SyncScope::Data if is_handed_over => self.record_version(&open, Landmark::Sync).map(drop),
+            SyncScope::File | SyncScope::Data if !open.mode.sync => self.mark_written(&open, Landmark::Sync).map(drop),
+            _ => Ok(()),
+        };
+        if let Err(error) = marked {
             return then(Err(error));
         }
-        self.make_durable(then, move || match scope {
+        self.make_durable(then, is_handed_over, move || match scope {
             SyncScope::File => host::sync(&open.fd, Durable::All),
             SyncScope::Data | SyncScope::Write => host::sync(&open.fd, Durable::Data),
         });
@@ -51,22 +54,27 @@ impl Live {
             .directory(handle)
             .and_then(|directory| rustix::io::fcntl_dupfd_cloexec(directory.fd.lock().as_fd(), 0));
         match folder {
-            Ok(folder) => self.make_durable(then, move || host::sync(&folder, Durable::All)),
+            Ok(folder) => self.make_durable(then, false, move || host::sync(&folder, Durable::All)),
             Err(errno) => then(Err(errno.into())),
         }
     }
 
     /// Makes the journal durable, and where that is wanted what `sync_working` syncs; then calls back.
-    fn make_durable(&self, then: Then, sync_working: impl FnOnce() -> Result<(), Errno> + Send + 'static) {
-        let Some(disk) = &self.disk else {
+    fn make_durable(
+        &self,
+        then: Then,
+        is_handed_over: bool,
+        sync_working: impl FnOnce() -> Result<(), Errno> + Send + 'static,
+    ) {
+        if !self.sync_working && !is_handed_over {
             return self.recorder.on_durable(|outcome| then(outcome.map_err(recording)));
-        };
+        }
         let (sender, journal) = mpsc::sync_channel(1);
         self.recorder.on_durable(move |outcome| {
             // Whoever left this waits for it.
             let _ = sender.send(outcome);
         });
-        disk.run(move || {
+        self.disk.run(move || {
             let working = sync_working();
             let journal = journal.recv().unwrap_or(Err(RecordError::Closed)).map_err(recording);
             then(journal.and(working.map_err(TreeError::from)));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
@@ -15,17 +15,28 @@ use crate::tree::{Handle, OpenMode};
 /// An open file.
 pub(super) struct OpenFile {
     pub(super) node: Arc<Node>,
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Arc<OwnedFd>,
     pub(super) mode: OpenMode,
     /// Who opened it; writes are theirs, whichever thread the kernel sends them from.
     pub(super) actor: Arc<Actor>,
     /// The last operation that was recorded through this handle and is no landmark yet; 0 for none.
     unmarked: AtomicU64,
+    /// The kernel reads and writes the file itself.
+    handed_over: AtomicBool,
 }
 
 impl OpenFile {
     pub(super) fn new(node: Arc<Node>, fd: OwnedFd, mode: OpenMode, actor: Arc<Actor>) -> Self {
-        Self { node, fd, mode, actor, unmarked: AtomicU64::new(0) }
+        let (unmarked, handed_over) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { node, fd: Arc::new(fd), mode, actor, unmarked, handed_over }
+    }
+
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     pub(super) fn note_written(&self, op: OpId) {

@@ -11,6 +11,7 @@
 mod actors;
 mod attributes;
 mod bindings;
+mod cells;
 mod content;
 mod durable;
 mod handles;
@@ -18,6 +19,7 @@ mod locks;
 mod mend;
 mod namespace;
 mod nodes;
+mod passthrough;
 mod past;
 mod reading;
 mod reconcile;
@@ -39,6 +41,7 @@ use self::bindings::Bindings;
 use self::handles::Handles;
 use self::locks::Locks;
 use self::nodes::{NewEntry, Node, Nodes};
+use self::passthrough::Passthrough;
 use self::room::Room;
 use self::writeback::{Writeback, WritebackThread};
 use super::host::{self, HostStat};
@@ -118,8 +121,11 @@ pub struct Live {
     reserved: Vec<Name>,
     read_only: bool,
     own_new_files: bool,
-    /// Syncs files in `working/`, where `fsync(2)` is to do that.
-    disk: Option<DiskThreads>,
+    /// What `fsync(2)` is to do with files in `working/`.
+    sync_working: bool,
+    /// Syncs files in `working/`.
+    disk: DiskThreads,
+    passthrough: Arc<Passthrough>,
     device: u64,
     writeback: Arc<Writeback>,
     writeback_thread: Mutex<Option<WritebackThread>>,
@@ -159,7 +165,8 @@ impl Live {
         }
         let for_room = rustix::io::fcntl_dupfd_cloexec(&working, 0)?;
         let for_sync = host::reopen_directory(&working)?;
-        let writeback = Arc::new(Writeback::new(Arc::clone(&recorder), for_sync));
+        let passthrough = Arc::new(Passthrough::default());
+        let writeback = Arc::new(Writeback::new(Arc::clone(&recorder), for_sync, Arc::clone(&passthrough)));
         Ok(Self {
             nodes: Nodes::new(working, root.id, options.descriptors_max),
             locks: Locks::new(),
@@ -172,7 +179,9 @@ impl Live {
             reserved: options.reserved,
             read_only: options.read_only,
             own_new_files: options.own_new_files,
-            disk: options.sync_working.then(|| DiskThreads::new(SYNC_THREADS)),
+            sync_working: options.sync_working,
+            disk: DiskThreads::new(SYNC_THREADS),
+            passthrough,
             device: root.id.device,
             writeback,
             writeback_thread: Mutex::default(),
@@ -473,18 +482,39 @@ impl Tree for Live {
 
     fn flush(&self, handle: Handle) -> Result<()> {
         let open = self.handles.file(handle)?;
-        if self.mark_written(&open, Landmark::Close)? {
+        let changed = if open.is_handed_over() {
+            self.record_version(&open, Landmark::Close)?
+        } else {
+            self.mark_written(&open, Landmark::Close)?
+        };
+        if changed {
             self.rules_may_have_changed(&open.node);
         }
         Ok(())
     }
 
     fn release(&self, handle: Handle) {
-        if let Some(open) = self.handles.remove_file(handle)
-            && let Err(error) = self.mark_written(&open, Landmark::Close)
-        {
+        let Some(open) = self.handles.remove_file(handle) else { return };
+        self.take_back(&open);
+        if let Err(error) = self.mark_written(&open, Landmark::Close) {
             tracing::warn!(%error, "the close of a file could not be marked in history");
         }
+    }
+
+    fn unnamed_file(&self) -> Result<OwnedFd> {
+        self.make_unnamed()
+    }
+
+    fn begin_passthrough(&self) {
+        Self::begin_passthrough(self);
+    }
+
+    fn hand_over(&self, handle: Handle) -> Result<Option<Arc<OwnedFd>>> {
+        Self::hand_over(self, handle)
+    }
+
+    fn open_may_wait(&self, node: FileId, mode: OpenMode) -> bool {
+        mode.write && self.is_to_announce_open(node)
     }
 
     fn settle(&self, then: Then) {

@@ -129,7 +129,7 @@ impl Live {
         let place = self.place(parent, name)?;
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
         let held = self.locks.change(&[place.parent.id]);
-        let flags = super::content::access_flags(mode) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let flags = self.access_flags(mode) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let making = Making::Node(NewNode { kind: FileKind::File, mode: permissions, rdev: 0 });
         let permitted = Mode::from_raw_mode(permissions & 0o7777);
         let opened = place.change(|dir, name| fs::openat(dir, name, flags | OFlags::CLOEXEC, permitted));
@@ -229,6 +229,7 @@ impl Live {
         let (held, victim) = self.lock_with_occupant(&place)?;
         let victim = victim.ok_or(Errno::NOENT)?;
         let fd = self.occupant_fd(&place, &victim)?;
+        self.catch_up_occupant(&victim, true)?;
         let flags = match what {
             Removing::NonDirectory => AtFlags::empty(),
             Removing::Directory => AtFlags::REMOVEDIR,
@@ -240,10 +241,12 @@ impl Live {
         if let (Some(file), Some(entry)) = (victim.history, &place.entry) {
             let op_type = removal(file, entry.clone(), victim.stat.metadata.kind);
             let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
-            draft.touched.push(self.applied(lost_a_name(file, &fd))?);
+            let left = self.applied(lost_a_name(file, &fd))?;
+            draft.touched.push(left);
             draft.touched.extend(self.applied(self.touched(&place))?);
             let op = self.record(reservation, draft)?;
             self.bindings.set(entry, None, op);
+            victim.node.iter().for_each(|node| self.note_recorded(node, &left.metadata));
         }
         held.release();
         self.place_changed(&place);
@@ -251,15 +254,16 @@ impl Live {
     }
 
     fn lock_with_occupant(&self, place: &Place) -> Result<(super::locks::Held<'_>, Option<Occupant>)> {
+        let mut guess = self.guess_lock(place)?;
         loop {
-            let seen = self.guess_lock(place)?;
             let mut files = vec![place.parent.id];
-            files.extend(seen);
+            files.extend(guess);
             let held = self.locks.change(&files);
             let occupant = self.occupant(place)?;
-            if is_guarded(occupant.as_ref(), seen) {
+            if is_guarded(occupant.as_ref(), guess) {
                 return Ok((held, occupant));
             }
+            guess = occupant.as_ref().and_then(Occupant::lock_id);
         }
     }
 
@@ -289,12 +293,20 @@ impl Live {
         Ok(fd)
     }
 
+    /// Records what changed in a file that the kernel writes to itself, before its names change. Of one that `loses` its
+    /// last name nothing is of interest any more.
+    fn catch_up_occupant(&self, occupant: &Occupant, loses: bool) -> Result<()> {
+        let is_over = loses && occupant.stat.metadata.nlink <= 1;
+        match &occupant.node {
+            Some(node) if !is_over => self.catch_up(node),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns whose lock guards what is at a place: a guess, to be looked at again under the locks.
     fn guess_lock(&self, place: &Place) -> Result<Option<FileId>> {
-        match self.bound(place)? {
-            Some(file) => Ok(Some(self.nodes.get_history(file).map_or(file, |node| node.lock_id()))),
-            None => Ok(self.occupant(place)?.and_then(|occupant| occupant.lock_id())),
-        }
+        let lock = |file| self.nodes.get_history(file).map_or(file, |node| node.lock_id());
+        Ok(self.bound(place)?.map(lock))
     }
 
     pub(super) fn rename_entry(
@@ -311,6 +323,10 @@ impl Live {
         let (held, source, target) = self.lock_for_rename(&from, &to)?;
         let source_fd = self.occupant_fd(&from, &source)?;
         let target_fd = target.as_ref().map(|target| self.occupant_fd(&to, target)).transpose()?;
+        self.catch_up_occupant(&source, false)?;
+        if let Some(target) = &target {
+            self.catch_up_occupant(target, mode == RenameMode::Replace)?;
+        }
         let flags = match mode {
             RenameMode::Replace => RenameFlags::empty(),
             RenameMode::NoReplace => RenameFlags::NOREPLACE,
@@ -343,9 +359,8 @@ impl Live {
         from: &Place,
         to: &Place,
     ) -> Result<(super::locks::Held<'_>, Occupant, Option<Occupant>)> {
+        let (mut source, mut target) = (self.guess_lock(from)?, self.guess_lock(to)?);
         loop {
-            let source = self.guess_lock(from)?;
-            let target = self.guess_lock(to)?;
             let mut files = vec![from.parent.id, to.parent.id];
             files.extend(source);
             files.extend(target);
@@ -355,6 +370,8 @@ impl Live {
             if is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target) {
                 return Ok((held, source_now, target_now));
             }
+            source = source_now.lock_id();
+            target = target_now.as_ref().and_then(Occupant::lock_id);
         }
     }
 
@@ -420,7 +437,14 @@ impl Live {
                 self.applied(lost_a_name(other, fd))?
             });
         }
+        let states: Vec<_> = draft.touched.iter().map(|touched| (touched.file, touched.metadata)).collect();
         let op = self.record(reservation, draft)?;
+        for (occupant, file) in moved.occupants().zip([Some(file), target]) {
+            let state = states.iter().find(|(touched, _)| Some(*touched) == file);
+            if let (Some(node), Some((_, metadata))) = (&occupant.node, state) {
+                self.note_recorded(node, metadata);
+            }
+        }
         self.bindings.set(from, if moved.is_exchange { target } else { None }, op);
         self.bindings.set(to, Some(file), op);
         Ok(())
@@ -432,6 +456,7 @@ impl Live {
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
         let held = self.locks.change(&[place.parent.id, subject.node.lock_id()]);
         let fd = self.nodes.fd(&subject.node)?;
+        self.catch_up(&subject.node)?;
         host::link(&*fd, &place.dir, place.name.as_os_str())?;
         subject.node.add_name(&place.parent, &place.name);
         let found = self.applied(host::stat(&*fd))?;
@@ -443,6 +468,7 @@ impl Live {
                 draft.touched.extend(self.applied(self.touched(&place))?);
                 let op = self.record(reservation, draft)?;
                 self.bindings.set(entry, Some(file), op);
+                self.note_recorded(&subject.node, &found.metadata);
             }
             (None, Some(_)) if self.is_recordable(&place, false) => {
                 drop(reservation);
@@ -466,6 +492,11 @@ struct Moved<'a> {
 }
 
 impl Moved<'_> {
+    /// The source, and the target if there is one.
+    fn occupants(&self) -> impl Iterator<Item = &Occupant> {
+        std::iter::once(self.source.0).chain(self.target.map(|(target, _)| target))
+    }
+
     /// Tells the nodes that are in use what they are called now.
     fn rename_nodes(&self) {
         let (source, source_fd) = self.source;

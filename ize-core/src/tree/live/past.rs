@@ -113,6 +113,33 @@ impl Past {
         Ok(())
     }
 
+    /// Hands out what a file holds below `end`, in blocks that begin and, but for the last, end at multiples of `step`. Holes
+    /// are passed over.
+    pub(super) fn each_block(
+        &self,
+        file: FileId,
+        end: u64,
+        step: u64,
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<()> {
+        let mut buf = vec![0; BLOCK_BYTES.max(usize::try_from(step).unwrap_or(BLOCK_BYTES))];
+        let mut offset = 0;
+        while offset < end {
+            let Some(extent) = self.storage.extents(self.view, file, offset, 1)?.into_iter().next() else { break };
+            let start = extent.offset.max(offset);
+            if start >= end {
+                break;
+            }
+            let start = start - start % step;
+            let want = usize::try_from(end - start).unwrap_or(buf.len()).min(buf.len());
+            let read = self.storage.read(self.view, file, start, &mut buf[..want])?;
+            buf[read..want].fill(0);
+            visit(start, &buf[..want]);
+            offset = start + want as u64;
+        }
+        Ok(())
+    }
+
     /// Tells whether an open file and history differ below `end`.
     pub(super) fn has_same_content(&self, file: FileId, fd: &OwnedFd, end: u64) -> Result<bool> {
         let mut same = true;

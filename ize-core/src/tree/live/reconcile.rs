@@ -5,7 +5,7 @@
 //! compared by content. What is new is matched with what is missing: the same kind, size, modification time and content
 //! means that it was renamed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -29,13 +29,15 @@ use crate::tree::host::{self, HostStat};
 pub struct ReconcileOptions<'a> {
     /// The changes were made by somebody else (the usual case): they are recorded as [`OpType::ExternalChange`].
     pub external: bool,
+    /// Files that are compared by content even where they look as if nothing had happened to them.
+    pub by_content: BTreeSet<FileId>,
     /// Called for each inode that was looked at, with the number so far.
     pub progress: Option<&'a mut dyn FnMut(u64)>,
 }
 
 impl Default for ReconcileOptions<'_> {
     fn default() -> Self {
-        Self { external: true, progress: None }
+        Self { external: true, by_content: BTreeSet::new(), progress: None }
     }
 }
 
@@ -92,7 +94,9 @@ impl Live {
     pub fn reconcile_in_use(&self, options: ReconcileOptions<'_>) -> Result<ReconcileReport> {
         let _moves = self.folder_moves.lock();
         let _held = self.locks.all();
-        self.reconcile(options)
+        let report = self.reconcile(options);
+        self.passthrough.forget_all_content();
+        report
     }
 
     /// Records what a file that history has is like, as somebody else's change. `past` is the newest state of history.
@@ -106,6 +110,7 @@ struct Reconciler<'a, 'p> {
     /// History as it was before.
     past: Past,
     arrivals: Arrivals<'a>,
+    by_content: BTreeSet<FileId>,
     progress: Option<&'p mut dyn FnMut(u64)>,
     missing: Missing,
     fresh: VecDeque<Fresh>,
@@ -148,6 +153,7 @@ impl<'a, 'p> Reconciler<'a, 'p> {
             live,
             past,
             arrivals: Arrivals::new(live, options.external),
+            by_content: options.by_content,
             progress: options.progress,
             missing: Missing::default(),
             fresh: VecDeque::new(),
@@ -212,7 +218,8 @@ impl<'a, 'p> Reconciler<'a, 'p> {
                 let before = self.past.node(file)?;
                 if before.is_some_and(|before| self.is_same_inode(file, &before, &found)) {
                     self.seen_one();
-                    if !before.is_some_and(|before| is_unchanged(&before, &found.metadata)) {
+                    let looks_same = before.is_some_and(|before| is_unchanged(&before, &found.metadata));
+                    if !looks_same || self.by_content.contains(&file) {
                         let fd = host::open_path(&*folder.fd, name.as_os_str())?;
                         self.compare(file, &fd, &found)?;
                     }
@@ -244,11 +251,19 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         same
     }
 
+    /// Tells whether a file that looks as if nothing had happened to it has the content that history has.
+    fn has_known_content(&self, file: FileId, fd: &OwnedFd, now: &FileMetadata) -> Result<bool> {
+        if now.kind != FileKind::File || !self.by_content.contains(&file) {
+            return Ok(true);
+        }
+        self.past.has_same_content(file, &host::reopen(fd, OFlags::RDONLY)?, now.size)
+    }
+
     /// Records how an inode that history knows differs from what history has.
     fn compare(&mut self, file: FileId, fd: &OwnedFd, found: &HostStat) -> Result<()> {
         let was = self.past.node(file)?;
         let now = found.metadata;
-        if was.is_some_and(|was| is_unchanged(&was, &now)) {
+        if was.is_some_and(|was| is_unchanged(&was, &now)) && self.has_known_content(file, fd, &now)? {
             return Ok(());
         }
         let was = was.unwrap_or(FileMetadata { size: 0, ctime: Timestamp::default(), ..now });

@@ -45,6 +45,11 @@ impl<'a> Steps<'a> {
         Self { live: arrivals.live, actor, external: arrivals.external, file, held: None, last: None }
     }
 
+    /// Begins operations that somebody made.
+    pub(super) fn by(live: &'a Live, actor: Arc<Actor>, file: FileId) -> Self {
+        Self { live, actor, external: false, file, held: None, last: None }
+    }
+
     /// Adds an operation; `touched` is the state after it.
     pub(super) fn push(&mut self, op_type: OpType, data: OpData, touched: Vec<Touched>) -> Result<()> {
         self.flush(None)?;
@@ -110,6 +115,7 @@ impl<'a> Arrivals<'a> {
         self.live.bindings.set(entry, Some(file), op.unwrap_or(OpId::ZERO));
         if let Some(node) = self.live.nodes.get_unrecorded(found.id) {
             self.live.nodes.set_history(&node, Some(file));
+            self.live.passthrough.forget_content(&node);
         }
         Ok(file)
     }
@@ -303,6 +309,7 @@ impl Live {
         self.bindings.set(entry, None, op);
         if let Some(node) = self.nodes.get_history(file) {
             self.nodes.set_history(&node, None);
+            self.passthrough.forget_content(&node);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use super::handles::OpenFile;
+use super::passthrough::Passthrough;
 use crate::disk::{Change, change};
 use crate::model::FileId;
 use crate::record::{Recorder, TreeSyncDue};
@@ -24,6 +25,9 @@ use crate::record::{Recorder, TreeSyncDue};
 const TRICKLE: Duration = Duration::from_millis(500);
 /// So many files are told to the host at once; what is beyond waits for the sync.
 const WRITTEN_MAX: usize = 1024;
+/// A file to which less was written in that time waits for the sync: many small files are gone before it, and to write each
+/// by itself holds up those who change names.
+const WRITTEN_BYTES_MIN: u64 = 64 << 10;
 
 /// An epoch; it does not end while this is held.
 pub(super) type Epoch<'a> = RwLockReadGuard<'a, u64>;
@@ -32,6 +36,7 @@ pub(super) type Epoch<'a> = RwLockReadGuard<'a, u64>;
 pub(super) struct Writeback {
     recorder: Arc<Recorder>,
     working: OwnedFd,
+    passthrough: Arc<Passthrough>,
     epoch: RwLock<u64>,
     /// One sync at a time.
     syncing: Mutex<()>,
@@ -47,8 +52,15 @@ struct Written {
 }
 
 impl Writeback {
-    pub(super) fn new(recorder: Arc<Recorder>, working: OwnedFd) -> Self {
-        Self { recorder, working, epoch: RwLock::new(1), syncing: Mutex::default(), written: Mutex::default() }
+    pub(super) fn new(recorder: Arc<Recorder>, working: OwnedFd, passthrough: Arc<Passthrough>) -> Self {
+        Self {
+            recorder,
+            working,
+            passthrough,
+            epoch: RwLock::new(1),
+            syncing: Mutex::default(),
+            written: Mutex::default(),
+        }
     }
 
     /// Begins a thread that syncs until the recorder is closed or [`Writeback`] is stopped.
@@ -90,7 +102,7 @@ impl Writeback {
             // This begins the writing of dirty pages, but drops the clean ones between them. So scattered writes are left to
             // the sync. Best effort.
             let span = file.end - file.start;
-            if span / 2 > file.bytes {
+            if span / 2 > file.bytes || file.bytes < WRITTEN_BYTES_MIN {
                 continue;
             }
             let len = std::num::NonZeroU64::new(span);
@@ -117,6 +129,15 @@ impl Writeback {
             *epoch += 1;
             self.recorder.begin_tree_sync()
         };
+        // Those that may change at any time are announced in the new epoch before the journal forgets the old one.
+        if let Err(error) = self.recorder.note_all_dirty(&self.passthrough.changing()) {
+            // The journal keeps what it has; the next sync tries again.
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "files were not announced, the tree is not synced"
+            );
+            return Ok(());
+        }
         if let Err(errno) = change(Change::SyncFilesystem(self.working.as_fd()), || rustix::fs::syncfs(&self.working)) {
             self.recorder.poison(format!("working/ could not be synced: {errno}"));
             return Err(errno);
