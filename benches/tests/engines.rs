@@ -1,4 +1,5 @@
-//! Every engine that is compared passes the checks of engines, and a store on it the whole conformance suite.
+//! The checks of engines for every engine that is compared, and the whole conformance suite for a store on it. Which fail is in
+//! docs/engines.md.
 //!
 //! Without features there is nothing here: ize-store's own tests check its own engines. With them:
 //! `cargo test --workspace --test engines --features ize-benches/heed,ize-benches/fjall,ize-benches/sled`
