@@ -204,11 +204,15 @@ impl Calls {
     ) -> Result<Option<u32>, TreeError> {
         // Where nothing is set, the kernel wants just that: chown(2) was called with neither owner nor group.
         let is_empty = *wanted == SetAttributes::default();
-        let is_given_away = wanted.uid.is_some() || wanted.gid.is_some() || is_empty;
-        if wanted.mode.is_some() || !(is_given_away || wanted.size.is_some()) {
+        let is_given_away = wanted.uid.is_some() || wanted.gid.is_some();
+        if wanted.mode.is_some() || !(is_given_away || is_empty || wanted.size.is_some()) {
             return Ok(wanted.mode);
         }
-        let mode = set_id::dropped(&tree.stat(node, handle)?);
-        Ok(mode.filter(|_| is_given_away || !set_id::survive_writes_of(caller)))
+        let stat = tree.stat(node, handle)?;
+        // It comes before a write, too, from anybody; the write then says so itself.
+        let is_owner = caller.uid == 0 || caller.uid == stat.metadata.uid;
+        let are_dropped =
+            |_: &u32| is_given_away || if is_empty { is_owner } else { !set_id::survive_writes_of(caller) };
+        Ok(set_id::dropped(&stat).filter(are_dropped))
     }
 }
