@@ -1,6 +1,7 @@
 //! A store's folder: its lock, its format file, its index, and whether it was closed.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ize_core::disk::Durable;
@@ -223,7 +224,9 @@ fn is_index_name(name: &str) -> bool {
 
 fn lock(dir: &Path, make: bool) -> Result<File> {
     if make {
-        std::fs::create_dir_all(dir).map_err(|error| disk::failed("making the store's folder", error))?;
+        // Whoever makes a store may have no mask: what it holds is its owner's alone.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| disk::failed("making the store's folder", error))?;
     }
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
     let file = file.map_err(|error| disk::failed("locking the store", error))?;

@@ -29,7 +29,7 @@ pub(crate) struct Replay<'a> {
     pub(crate) report: &'a mut dyn FnMut(Finding),
     /// So many changed rows are applied at once.
     pub(crate) rows_max: usize,
-    /// Asked between two sets of changes, with the index's state there, whether to stop.
+    /// Asked after each set of changes, with the index's state there, whether to stop.
     pub(crate) stop: &'a mut dyn FnMut(&State) -> bool,
 }
 
@@ -54,8 +54,12 @@ impl Replay<'_> {
                     let _ = sender.send(Err(error));
                 }
             });
-            while self.round(&found, &mut progress)? && !(self.stop)(&progress.state) {}
-            Ok(progress.state)
+            loop {
+                let is_more = self.round(&found, &mut progress)?;
+                if (self.stop)(&progress.state) || !is_more {
+                    return Ok(progress.state);
+                }
+            }
         })
     }
 

@@ -95,3 +95,21 @@ fn a_store_of_version_1_becomes_one_of_this_version() {
     ize_core::conformance::assert_same(&model, &store);
     store.verify(&mut |finding| panic!("{finding:?}")).unwrap();
 }
+
+/// Whatever mask the process has that makes them.
+#[test]
+fn packs_and_the_stores_folder_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("store");
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    let store = Store::create(&dir, &StoreOptions::default()).unwrap();
+    fill(&store);
+    rustix::process::umask(mask);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let packs: Vec<_> = std::fs::read_dir(dir.join("packs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!packs.is_empty());
+    packs.iter().for_each(|pack| assert_eq!(mode(pack), 0o600, "{}", pack.display()));
+}

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -63,7 +63,7 @@ impl Runs {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(true);
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = change(Change::Path(&path), || options.open(&path)).map_err(failed)?;
         disk::remove(&path).map_err(failed)?;
         let mut sorted = Sorted { file: BufWriter::with_capacity(1 << 20, file), ends: Vec::new(), rows: 0 };

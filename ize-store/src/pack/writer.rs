@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use ize_core::disk::{Change, Durable, change};
@@ -153,7 +154,7 @@ impl Writer {
         let number = self.number + 1;
         let path = self.packs.path(number);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let made = change(Change::Path(&path), || options.open(&path));
         let file = Arc::new(made.map_err(|error| disk::failed("making a pack", error))?);
         self.packs.add(number, file.clone());
