@@ -1,12 +1,12 @@
 //! What `scripts/bench-mount` runs, once everything is mounted: `bench-mount [OPTIONS] NAME=FOLDER...`. The first folder is what the others are
 //! compared with. Prints the table and writes table, JSON and plot.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{fs, io};
 
 use clap::Parser;
-use ize_benches::mounted::{self, Material, Target};
+use ize_benches::mounted::{self, Material, Report, Target};
 
 #[derive(Parser)]
 struct Arguments {
@@ -22,6 +22,9 @@ struct Arguments {
     /// A folder with `archive.tar`, to be extracted, and `package`, a Rust package to be built.
     #[arg(long)]
     material: PathBuf,
+    /// A command of the shell that waits until what was done last is at rest; run after each group of workloads.
+    #[arg(long)]
+    settle: Option<String>,
     /// What to measure.
     #[arg(value_name = "NAME=FOLDER", required = true, value_parser = target)]
     targets: Vec<Target>,
@@ -45,16 +48,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> std::io::Result<String> {
+fn run(arguments: &Arguments) -> io::Result<String> {
     let material = Material {
         repository: arguments.repository.clone(),
         archive: arguments.material.join("archive.tar"),
         package: arguments.material.join("package"),
     };
-    let report = mounted::run(&arguments.targets, &material, arguments.rounds, |next| eprintln!("{next}"))?;
-    let table = report.markdown();
-    fs::write(arguments.output.join("bench-mount.md"), &table)?;
-    fs::write(arguments.output.join("bench-mount.json"), report.json()?)?;
-    fs::write(arguments.output.join("bench-mount.svg"), report.chart().svg())?;
-    Ok(table)
+    let mut report = Report::new(&arguments.targets);
+    for round in 1..=arguments.rounds {
+        mounted::run(&arguments.targets, &material, &mut report, |done, taken| {
+            eprintln!("round {round} of {}: {done}: {:.1} s", arguments.rounds, taken.as_secs_f64());
+            settle(arguments)
+        })?;
+        // Whatever interrupts the next round, this much is there.
+        write(&arguments.output, &report)?;
+    }
+    Ok(report.markdown())
+}
+
+/// Waits until nobody works on what was measured last.
+fn settle(arguments: &Arguments) -> io::Result<()> {
+    let Some(command) = &arguments.settle else { return Ok(()) };
+    let status = Command::new("sh").arg("-c").arg(command).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("'{command}' failed"))) }
+}
+
+fn write(folder: &Path, report: &Report) -> io::Result<()> {
+    fs::write(folder.join("bench-mount.md"), report.markdown())?;
+    fs::write(folder.join("bench-mount.json"), report.json()?)?;
+    fs::write(folder.join("bench-mount.svg"), report.chart().svg())
 }

@@ -1,4 +1,5 @@
-//! What the program `fio` measures, each with a file that the kernel does not have in its cache at first.
+//! What the program `fio` measures, each with a file of its own. It does not drop the kernel's cache first: below a mount there
+//! is another one, which it would not reach.
 
 use std::fs;
 use std::io;
@@ -82,7 +83,14 @@ pub(super) fn run(folder: &Path, _: &Material, samples: &mut Vec<Sample>) -> io:
 fn measure(job: &Job, folder: &Path) -> io::Result<f64> {
     let file = folder.join("fio");
     let output = Command::new("fio")
-        .args(["--name=job", "--ioengine=psync", "--output-format=json", "--randrepeat=0", "--fallocate=none"])
+        .args([
+            "--name=job",
+            "--ioengine=psync",
+            "--output-format=json",
+            "--randrepeat=0",
+            "--fallocate=none",
+            "--invalidate=0",
+        ])
         .arg(format!("--filename={}", file.display()))
         .args([format!("--rw={}", job.pattern), format!("--bs={}", job.block), format!("--size={}", job.size)])
         .args(job.more)

@@ -10,7 +10,7 @@ mod report;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use report::Report;
 
@@ -80,27 +80,25 @@ type Group = fn(&Path, &Material, &mut Vec<Sample>) -> io::Result<()>;
 const GROUPS: [(&str, Group); 4] =
     [("files", files::run), ("open file", open_file::run), ("fio", fio::run), ("programs", programs::run)];
 
-/// Runs all workloads in all folders, a group at a time in each, for so many rounds. `progress` hears what comes next.
+/// Runs all workloads once in each folder, a group at a time in one after the other, and adds what they took to a report on the
+/// same folders. `between` hears what was just done and how long that took, and comes back when the machine is at rest.
 ///
 /// # Errors
-/// If a workload fails, with its group and folder.
+/// If a workload fails, with its group and folder; if `between` does.
 pub fn run(
     targets: &[Target],
     material: &Material,
-    rounds: usize,
-    mut progress: impl FnMut(&str),
-) -> io::Result<Report> {
-    let mut report = Report::new(targets.iter().map(|target| target.name.clone()).collect());
-    for round in 1..=rounds {
-        for (group, run) in GROUPS {
-            for (at, target) in targets.iter().enumerate() {
-                progress(&format!("round {round} of {rounds}: {group}, {}", target.name));
-                let mut samples = Vec::new();
-                run(&target.folder, material, &mut samples)
-                    .map_err(|error| io::Error::other(format!("{group} in {}: {error}", target.folder.display())))?;
-                samples.into_iter().for_each(|sample| report.add(at, &sample));
-            }
+    report: &mut Report,
+    mut between: impl FnMut(&str, Duration) -> io::Result<()>,
+) -> io::Result<()> {
+    for (group, run) in GROUPS {
+        for (at, target) in targets.iter().enumerate() {
+            let (begun, mut samples) = (Instant::now(), Vec::new());
+            run(&target.folder, material, &mut samples)
+                .map_err(|error| io::Error::other(format!("{group} in {}: {error}", target.folder.display())))?;
+            samples.into_iter().for_each(|sample| report.add(at, &sample));
+            between(&format!("{group}, {}", target.name), begun.elapsed())?;
         }
     }
-    Ok(report)
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Sample, Unit, Workload};
+use super::{Sample, Target, Unit, Workload};
 use crate::plot::{Chart, Group, Scale};
 
 /// The measurements of one run. The first target is what the others are compared with.
@@ -48,8 +48,9 @@ impl Row {
 }
 
 impl Report {
-    pub(super) const fn new(targets: Vec<String>) -> Self {
-        Self { targets, rows: Vec::new() }
+    /// Begins with nothing measured.
+    pub fn new(targets: &[Target]) -> Self {
+        Self { targets: targets.iter().map(|target| target.name.clone()).collect(), rows: Vec::new() }
     }
 
     pub(super) fn add(&mut self, target: usize, sample: &Sample) {
@@ -126,7 +127,8 @@ mod tests {
     static WORKLOAD: Workload = Workload { key: "stat", title: "stat", unit: Unit::Micros };
 
     fn report() -> Report {
-        let mut report = Report::new(vec!["bare".to_owned(), "ize".to_owned()]);
+        let target = |name: &str| Target { name: name.to_owned(), folder: name.into() };
+        let mut report = Report::new(&[target("bare"), target("ize")]);
         for (target, secs) in [(0, 2e-6), (1, 9e-6), (0, 1e-6), (1, 3e-6), (0, 4e-6), (1, 1e-6)] {
             report.add(target, &Sample { workload: &WORKLOAD, secs });
         }
