@@ -58,7 +58,8 @@ impl Store {
         };
         let mut entered = |op| progress(MigrationStep::Entered { op, of });
         let (dir, packs, chunks) = (self.layout.dir(), &self.packs, &self.chunks);
-        let state = verify::rebuild(&*index.engine, dir, packs, chunks, &mut report, &mut entered)?;
+        let rebuild = verify::Rebuild { index: &*index.engine, dir, packs, chunks };
+        let state = rebuild.run(&mut report, &mut entered)?;
         if let Some(what) = lost {
             return Err(StorageError::Corrupt(format!("{what}; the index stays in the engine that it has")));
         }

@@ -171,7 +171,8 @@ impl Store {
         let packs = Arc::new(Packs::open(&layout.packs())?);
         let chunks = PackedChunks::new(packs.clone());
         let index = layout.create_index(engine)?;
-        verify::rebuild(&*index.engine, layout.dir(), &packs, &chunks, report, &mut |_| {})?;
+        let rebuild = verify::Rebuild { index: &*index.engine, dir: layout.dir(), packs: &packs, chunks: &chunks };
+        rebuild.run(report, &mut |_| {})?;
         if format.version != FORMAT_VERSION {
             layout.write_format(engine)?;
         }
@@ -195,7 +196,8 @@ impl Store {
                 drop(damaged);
                 let fresh = layout.create_index(&*engine)?;
                 let mut warn = |finding: Finding| tracing::warn!("{}", finding.what);
-                verify::rebuild(&*fresh.engine, layout.dir(), &packs, &chunks, &mut warn, &mut |_| {})?;
+                let (index, dir) = (&*fresh.engine, layout.dir());
+                verify::Rebuild { index, dir, packs: &packs, chunks: &chunks }.run(&mut warn, &mut |_| {})?;
                 layout.adopt_index(fresh, &*engine)?
             }
         };
@@ -507,7 +509,9 @@ impl FileSystemStorage for Store {
         let mut writing = self.writing.lock();
         let fresh = self.layout.create_index(&*self.engine)?;
         self.chunks.clear();
-        let state = verify::rebuild(&*fresh.engine, self.layout.dir(), &self.packs, &self.chunks, report, &mut |_| {})?;
+        let (index, dir) = (&*fresh.engine, self.layout.dir());
+        let rebuild = verify::Rebuild { index, dir, packs: &self.packs, chunks: &self.chunks };
+        let state = rebuild.run(report, &mut |_| {})?;
         let writer = Writer::new(self.packs.clone(), self.options.pack_bytes_max, state.position)?;
         let branches = load_branches(&*fresh.engine.snapshot()?)?;
         // Should this fail, the present index may have lost its name: nothing more is written to it.

@@ -16,39 +16,40 @@ const STAGED_BYTES_MAX: usize = 512 << 20;
 /// So many changed rows are staged at once: few, so that they stay in the processor's cache.
 const STAGED_AT_ONCE: usize = 8_000;
 
-/// Fills an empty index from the packs. `dir` is where more may lie meanwhile than memory holds; `entered` hears from time to
-/// time through which operation they have been read.
-pub(crate) fn rebuild(
-    index: &dyn engine::Engine,
-    dir: &Path,
-    packs: &Packs,
-    chunks: &PackedChunks,
-    report: &mut dyn FnMut(Finding),
-    entered: &mut dyn FnMut(OpId),
-) -> Result<State> {
-    rebuild_within(STAGED_BYTES_MAX, index, dir, packs, chunks, report, entered)
+/// Fills an empty index from the packs.
+pub(crate) struct Rebuild<'a> {
+    pub(crate) index: &'a dyn engine::Engine,
+    /// Where more may lie meanwhile than memory holds.
+    pub(crate) dir: &'a Path,
+    pub(crate) packs: &'a Packs,
+    pub(crate) chunks: &'a PackedChunks,
 }
 
-fn rebuild_within(
-    bytes_max: usize,
-    index: &dyn engine::Engine,
-    dir: &Path,
-    packs: &Packs,
-    chunks: &PackedChunks,
-    report: &mut dyn FnMut(Finding),
-    entered: &mut dyn FnMut(OpId),
-) -> Result<State> {
-    let staging = Staging::new(branch_bases(packs)?).keeping(Runs::new(dir)?, bytes_max);
-    let state = stage(&staging, packs, chunks, report, entered)?;
-    if let Some(mut rows) = staging.into_rows()? {
-        index.fill(&mut rows)?;
+impl Rebuild<'_> {
+    /// Does it. `entered` hears from time to time through which operation the packs have been read.
+    pub(crate) fn run(&self, report: &mut dyn FnMut(Finding), entered: &mut dyn FnMut(OpId)) -> Result<State> {
+        self.run_within(STAGED_BYTES_MAX, report, entered)
     }
-    // What was too much to be staged.
-    let mut stop = |state: &State| {
-        entered(state.head.op);
-        false
-    };
-    Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &mut stop }.run(state)
+
+    fn run_within(
+        &self,
+        bytes_max: usize,
+        report: &mut dyn FnMut(Finding),
+        entered: &mut dyn FnMut(OpId),
+    ) -> Result<State> {
+        let Self { index, dir, packs, chunks } = *self;
+        let staging = Staging::new(branch_bases(packs)?).keeping(Runs::new(dir)?, bytes_max);
+        let state = stage(&staging, packs, chunks, report, entered)?;
+        if let Some(mut rows) = staging.into_rows()? {
+            index.fill(&mut rows)?;
+        }
+        // What was too much to be staged.
+        let mut stop = |state: &State| {
+            entered(state.head.op);
+            false
+        };
+        Replay { engine: index, packs, chunks, report, rows_max: ROWS_MAX, stop: &mut stop }.run(state)
+    }
 }
 
 /// Returns what the packs say that the index should be.
@@ -205,7 +206,8 @@ mod tests {
         for bytes_max in [0, 100_000, usize::MAX] {
             let fresh = SanakirjaEngine::create(&dir.path().join(format!("index-{bytes_max}"))).unwrap();
             let mut report = |finding| panic!("{finding:?}");
-            rebuild_within(bytes_max, &fresh, dir.path(), &packs, &chunks, &mut report, &mut |_| {}).unwrap();
+            let rebuild = Rebuild { index: &fresh, dir: dir.path(), packs: &packs, chunks: &chunks };
+            rebuild.run_within(bytes_max, &mut report, &mut |_| {}).unwrap();
             for table in Table::ALL {
                 assert!(rows(&fresh, table) == rows(&grown, table), "{} at {bytes_max}", table.name());
             }

@@ -1,24 +1,31 @@
 //! `burst FOLDER MIB [SYNC]`: writes so many MiB to a new file in a folder, 4 KiB at a time, and prints MiB per second, the
 //! longest wait for one write and the 99.9th percentile, both in milliseconds. With `SYNC` the file is synced at the end,
-//! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER fsyncs N` writes 4 KiB and syncs them N times and prints the median and the longest, in
-//! milliseconds.
+//! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER random`
+//! writes 4 KiB at random places of a file of 64 MiB and prints writes per second. `burst FOLDER fsyncs N` writes 4 KiB and
+//! syncs them N times and prints the median and the longest, in milliseconds.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const BLOCK_BYTES: usize = 4096;
+const RANDOM_WRITES: u32 = 20_000;
+const RANDOM_BLOCKS: u64 = 16_384;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [folder, "fsyncs", count] => parse(count).and_then(|count| fsyncs(Path::new(folder), count)),
         [folder, "fresh", mib] => parse(mib).and_then(|mib| fresh(Path::new(folder), mib)),
+        [folder, "random"] => random(Path::new(folder)),
         [folder, mib] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, false)),
         [folder, mib, "sync"] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, true)),
-        _ => Err(io::Error::other("usage: burst FOLDER MIB [sync] | burst FOLDER fresh MIB | burst FOLDER fsyncs N")),
+        _ => Err(io::Error::other(
+            "usage: burst FOLDER MIB [sync] | burst FOLDER fresh MIB | burst FOLDER random | burst FOLDER fsyncs N",
+        )),
     };
     match outcome {
         Ok(line) => {
@@ -74,6 +81,22 @@ fn fresh(folder: &Path, mib: usize) -> io::Result<String> {
     }
     let taken = waits.iter().sum();
     summary(mib, taken, waits)
+}
+
+fn random(folder: &Path) -> io::Result<String> {
+    let path = folder.join("random");
+    let file = File::create(&path)?;
+    file.set_len(RANDOM_BLOCKS * BLOCK_BYTES as u64)?;
+    let (mut rng, mut block) = (fastrand::Rng::with_seed(1), vec![0; BLOCK_BYTES]);
+    let begun = Instant::now();
+    for index in 0..RANDOM_WRITES {
+        block[..4].copy_from_slice(&index.to_le_bytes());
+        file.write_all_at(&block, rng.u64(..RANDOM_BLOCKS) * BLOCK_BYTES as u64)?;
+    }
+    let rate = f64::from(RANDOM_WRITES) / begun.elapsed().as_secs_f64();
+    drop(file);
+    fs::remove_file(path)?;
+    Ok(format!("{rate:.0}"))
 }
 
 fn summary(mib: usize, taken: Duration, mut waits: Vec<Duration>) -> io::Result<String> {
