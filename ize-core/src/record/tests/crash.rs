@@ -9,14 +9,29 @@ use super::gate::GatedStorage;
 use super::*;
 use crate::model::Landmark;
 
-/// Copies the segments, the oldest first: what a process that is killed during the copy would leave is between what was
-/// there before and after.
+/// Copies the segments, the newest first: whoever appends meanwhile adds to segments that are copied later, or not at all.
+/// So the copy is what a process would leave that is killed at some moment during the copy. The other way round a segment
+/// could be missing its end, though the next one, which is made in advance, has records already.
 pub(super) fn copy_journal(from: &Path, to: &Path) {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
+    paths.reverse();
     std::fs::create_dir_all(to).unwrap();
     for path in paths {
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Lets the writers end, also when an assertion fails: else the test would wait for them for ever.
+struct EndWriters<'a> {
+    done: &'a AtomicBool,
+    storage: &'a GatedStorage,
+}
+
+impl Drop for EndWriters<'_> {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.storage.open_gate();
     }
 }
 
@@ -31,6 +46,7 @@ fn a_process_killed_at_any_moment_keeps_every_acknowledged_operation() {
     storage.shut_gate();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end_writers = EndWriters { done: &done, storage: &storage };
         for _ in 0..3 {
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
@@ -50,8 +66,6 @@ fn a_process_killed_at_any_moment_keeps_every_acknowledged_operation() {
             assert_eq!(fresh.head().unwrap().op, reopened.recorded());
             thread::sleep(Duration::from_millis(2));
         }
-        done.store(true, Ordering::SeqCst);
-        storage.open_gate();
     });
 }
 
