@@ -184,11 +184,11 @@ pub(crate) enum Granularity {
 }
 
 impl Granularity {
-    /// Returns the granularity as settings have it, and its name.
-    pub(crate) const fn kind(self) -> (ize_core::tree::Granularity, &'static str) {
+    /// Returns the granularity as settings have it.
+    pub(crate) const fn kind(self) -> ize_core::tree::Granularity {
         match self {
-            Self::Write => (ize_core::tree::Granularity::Write, "write"),
-            Self::Close => (ize_core::tree::Granularity::Close, "close"),
+            Self::Write => ize_core::tree::Granularity::Write,
+            Self::Close => ize_core::tree::Granularity::Close,
         }
     }
 }

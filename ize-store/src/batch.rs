@@ -9,7 +9,7 @@ use ize_core::storage::{RefName, RefTarget, Result, StorageError};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::{Kind, Place, Record};
-use crate::varint;
+use crate::{varint, zstd_context};
 
 /// The most operations in a group: reading one of them decompresses all.
 pub(crate) const GROUP_OPS_MAX: usize = 32;
@@ -23,7 +23,6 @@ const FIRST_PLAIN_AT: u32 = 16 + 4;
 const IS_COMPRESSED: u32 = 1 << 31;
 /// What group headers hold: a mark, the crc of the rest, and the length of the operations.
 const GROUP_HEADER_BYTES: usize = 12;
-const ZSTD_LEVEL: i32 = 3;
 
 /// An operation's data, as a record holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +134,7 @@ impl Encoder {
             return Ok(());
         }
         let start = self.payload.len();
-        let packed = zstd::bulk::compress(&self.plain, ZSTD_LEVEL);
+        let packed = zstd_context::compress(&self.plain);
         let packed = packed.map_err(|error| StorageError::backend("compressing a batch", error))?;
         self.payload.extend_from_slice(&(IS_COMPRESSED | narrow(packed.len() + 4)?).to_be_bytes());
         self.payload.extend_from_slice(&[0; 4]);
@@ -260,7 +259,7 @@ impl OpGroup {
             let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
             let len = word(8) as usize;
             let is_sound = crc32c::crc32c(&bytes[8..]) == word(4);
-            is_sound.then(|| zstd::bulk::decompress(packed, len).ok())?.filter(|plain| plain.len() == len)
+            is_sound.then(|| zstd_context::decompress(packed, len).ok())?.filter(|plain| plain.len() == len)
         };
         let plain = unpack().ok_or_else(|| bad_ops(place))?;
         Ok(Self { place, plain, is_checked_each: false })

@@ -3,7 +3,7 @@
 use ize_core::model::{Effect, OpCode, OpData, OpId, OpType, View};
 use ize_core::storage::{Batch, Head, Result, StorageError};
 
-use crate::apply::{Apply, Before, Derive, Folders, head_after};
+use crate::apply::{Apply, Before, CellRange, Derive, Folders, head_after};
 use crate::batch::{Derived, Encoder, StoredData, Tail};
 use crate::cell::{Chunk, split};
 use crate::content::{ChunkWriter, Chunks};
@@ -70,7 +70,7 @@ impl Commit<'_, '_> {
         for (cell, start, end) in split(offset.unwrap_or(0), bytes.len() as u64) {
             let len = (end - start) as usize;
             let before = |draft: &Draft<'_>| match written {
-                Some((file, _)) => self.before.chunk(draft, lineage, file, cell),
+                Some((file, _)) => self.before.chunk(draft, lineage, file, CellRange { cell, start, end }),
                 None => Ok(None),
             };
             let (hash, chunk) = self.chunks.put(self.draft, &bytes[at..at + len], before)?;

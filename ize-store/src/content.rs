@@ -12,13 +12,19 @@ use crate::cell::{Cell, Chunk};
 use crate::engine::Table;
 use crate::index::{Draft, Rows, SEAL_BYTES, bad_row};
 use crate::pack::{Kind, Packs, Place, Record, Writer};
+use crate::zstd_context;
 
 const HASH_BYTES: usize = 32;
 /// Content below this is not worth a try at compression.
 const COMPRESS_BYTES_MIN: usize = 128;
-const ZSTD_LEVEL: i32 = 3;
 /// Content below this is not worth a look for what it was before.
 const DELTA_BYTES_MIN: usize = 64;
+/// Content up to this is compressed on its own first, which takes less time than reading what it was before.
+const ALONE_FIRST_BYTES_MAX: usize = 16 << 10;
+/// Content that becomes so many times smaller on its own needs no other chunk.
+const SMALL_ENOUGH: usize = 16;
+/// Of longer content so many bytes are tried first, in two places.
+const SAMPLE_BYTES: usize = 4 << 10;
 /// A chunk is made of at most so many others, one after the other; then it is stored whole.
 const DEPTH_MAX: u8 = 32;
 /// zstd takes what begins like this for a dictionary of its own format.
@@ -92,9 +98,8 @@ impl<'a> ChunkRecord<'a> {
         let len = self.chunk.len as usize;
         let content = match self.form {
             Form::Whole => return Ok(Bytes::copy_from_slice(self.bytes)),
-            Form::Compressed => zstd::bulk::decompress(self.bytes, len),
-            Form::Delta { .. } => zstd::bulk::Decompressor::with_dictionary(base.unwrap_or_default())
-                .and_then(|mut decompressor| decompressor.decompress(self.bytes, len)),
+            Form::Compressed => zstd_context::decompress(self.bytes, len),
+            Form::Delta { .. } => zstd_context::decompress_after(base.unwrap_or_default(), self.bytes, len),
         };
         content.map(Bytes::from).map_err(|_| damaged(self.chunk.place))
     }
@@ -241,22 +246,8 @@ pub(crate) fn copy_out(cell: &Cell, start: u32, buf: &mut [u8], chunks: &dyn Chu
 pub(crate) struct ChunkWriter<'a> {
     pub(crate) writer: &'a mut Writer,
     pub(crate) packed: &'a PackedChunks,
-    /// None where compression is off.
-    pub(crate) compressor: Option<&'a mut Compressor>,
-}
-
-/// What compresses chunks.
-pub(crate) struct Compressor {
-    alone: zstd::bulk::Compressor<'static>,
-    after_another: zstd::bulk::Compressor<'static>,
-}
-
-impl Compressor {
-    pub(crate) fn new() -> Result<Self> {
-        let new = || zstd::bulk::Compressor::new(ZSTD_LEVEL);
-        let made = new().and_then(|alone| Ok(Self { alone, after_another: new()? }));
-        made.map_err(|error| StorageError::backend("preparing compression", error))
-    }
+    /// Whether content is compressed.
+    pub(crate) compresses: bool,
 }
 
 /// How content is going to be stored.
@@ -310,17 +301,25 @@ impl ChunkWriter<'_> {
     }
 
     fn pack(&mut self, content: &[u8], before: impl FnOnce() -> Result<Option<Place>>) -> Result<Packed> {
-        if self.compressor.is_none() || content.len() < DELTA_BYTES_MIN {
+        if !self.compresses || content.len() < DELTA_BYTES_MIN {
             return Ok(Packed::Whole);
+        }
+        let mut alone = None;
+        if content.len() <= ALONE_FIRST_BYTES_MAX {
+            let packed = alone_of(content);
+            if packed.len(content) <= content.len() / SMALL_ENOUGH {
+                return Ok(packed);
+            }
+            alone = Some(packed);
         }
         let mut delta = match before()? {
             Some(base) => self.delta(content, base)?,
             None => None,
         };
-        if let Some(small) = delta.take_if(|delta| delta.len(content) < content.len() / 4) {
+        if let Some(small) = delta.take_if(|delta| alone.is_none() && delta.len(content) < content.len() / 4) {
             return Ok(small);
         }
-        let alone = self.compress(content).map_or(Packed::Whole, Packed::Compressed);
+        let alone = alone.unwrap_or_else(|| alone_of(content));
         // A difference costs more to read.
         let is_worth_it = |delta: &Packed| delta.len(content) + delta.len(content) / 8 < alone.len(content);
         Ok(delta.filter(is_worth_it).unwrap_or(alone))
@@ -337,20 +336,31 @@ impl ChunkWriter<'_> {
             Some(known) => known,
             None => content_of(self, record)?,
         };
-        let Some(compressor) = &mut self.compressor else { return Ok(None) };
         if before.len() < DELTA_BYTES_MIN || before.starts_with(&DICTIONARY_MAGIC) {
             return Ok(None);
         }
-        let compressor = &mut compressor.after_another;
-        let compressed = compressor.set_dictionary(ZSTD_LEVEL, &before).and_then(|()| compressor.compress(content));
-        Ok(compressed.ok().map(|bytes| Packed::Delta { base, depth, bytes }))
+        Ok(zstd_context::compress_after(&before, content).ok().map(|bytes| Packed::Delta { base, depth, bytes }))
     }
+}
 
-    fn compress(&mut self, content: &[u8]) -> Option<Vec<u8>> {
-        let compressor = self.compressor.as_mut().filter(|_| content.len() >= COMPRESS_BYTES_MIN)?;
-        let compressed = compressor.alone.compress(content).ok()?;
+/// Compresses content on its own, if that makes it smaller.
+fn alone_of(content: &[u8]) -> Packed {
+    let compress = |content: &[u8]| {
+        let compressed = zstd_context::compress(content).ok()?;
         (compressed.len() < content.len() - content.len() / 8).then_some(compressed)
+    };
+    if content.len() < COMPRESS_BYTES_MIN {
+        return Packed::Whole;
     }
+    // Most of what cannot be compressed, such as pictures, is so everywhere.
+    if content.len() > 4 * SAMPLE_BYTES {
+        let middle = content.len() / 2;
+        let samples = [&content[..SAMPLE_BYTES], &content[middle..middle + SAMPLE_BYTES]];
+        if samples.into_iter().all(|sample| compress(sample).is_none()) {
+            return Packed::Whole;
+        }
+    }
+    compress(content).map_or(Packed::Whole, Packed::Compressed)
 }
 
 impl Records for ChunkWriter<'_> {

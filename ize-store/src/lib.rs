@@ -23,6 +23,7 @@ mod replay;
 mod store;
 mod varint;
 mod verify;
+mod zstd_context;
 
 pub use migrate::MigrationStep;
 pub use options::{Engine, StoreOptions, UnknownEngine};

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::apply::{Before, Folders};
 use crate::commit::Commit;
-use crate::content::{ChunkWriter, Compressor, PackedChunks};
+use crate::content::{ChunkWriter, PackedChunks};
 use crate::engine::{self, ApplyError, Changes, Constructor};
 use crate::index::{Branches, Draft, Origin, State};
 use crate::layout::{Format, Layout};
@@ -58,7 +58,6 @@ pub struct Store {
 /// What only the one writer uses.
 pub(crate) struct Writing {
     writer: Writer,
-    compressor: Option<Compressor>,
     /// Of what was committed; emptied when a commit fails.
     folders: Folders,
     before: Before,
@@ -207,7 +206,6 @@ impl Store {
         let branches = load_branches(&*index.snapshot()?)?;
         layout.begin_session()?;
         failpoint::pass("session-begun");
-        let compressor = if options.compression { Some(Compressor::new()?) } else { None };
         Ok(Self {
             layout,
             engine,
@@ -218,7 +216,6 @@ impl Store {
             branches: RwLock::new(Arc::new(branches)),
             writing: Mutex::new(Writing {
                 writer,
-                compressor,
                 folders: Folders::default(),
                 before: Before::default(),
                 state,
@@ -418,8 +415,8 @@ impl FileSystemStorage for Store {
         let mut writing = self.writing.lock();
         let branches = self.branches.read().clone();
         self.write(&mut writing, |draft, writing| {
-            let Writing { writer, compressor, folders, before, state, .. } = writing;
-            let chunks = ChunkWriter { writer, packed: &self.chunks, compressor: compressor.as_mut() };
+            let Writing { writer, folders, before, state, .. } = writing;
+            let chunks = ChunkWriter { writer, packed: &self.chunks, compresses: self.options.compression };
             let mut commit = Commit { draft, branches: &branches, chunks, folders, before };
             Ok((commit.batch(state.head, batch)?, ()))
         })

@@ -4,12 +4,15 @@
 //! as it is held, and reads what is there. Readers hold theirs for a page of an answer.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ize_core::storage::{Result, StorageError};
 use ize_store::engine::{ApplyError, Changes, Constructor, Engine, Snapshot, Step, Table, Visit};
 use parking_lot::{RwLock, RwLockReadGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use sled::{Config, Db, IVec, Tree};
+
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// sled.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +35,25 @@ impl Constructor for Sled {
 }
 
 fn opened(path: &Path) -> Result<SledEngine> {
-    // Every change is flushed when it is made.
-    let database = Config::new().path(path).flush_every_ms(None).open().map_err(failed)?;
+    let database = unlocked(path)?;
     let open = |table: Table| database.open_tree(table.name()).map_err(failed);
     let tables: Result<Vec<Tree>> = Table::ALL.into_iter().map(open).collect();
     Ok(SledEngine { tables: RwLock::new(tables?), database })
+}
+
+/// Opens a database. One that was just dropped is locked a little longer, until sled's own threads let go of it.
+fn unlocked(path: &Path) -> Result<Db> {
+    // Every change is flushed when it is made.
+    let config = Config::new().path(path).flush_every_ms(None);
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.map_err(failed),
+        }
+    }
 }
 
 struct SledEngine {

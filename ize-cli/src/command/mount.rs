@@ -145,7 +145,7 @@ fn daemon_command(context: &Context, info: &ProjectInfo, request: &Request) -> R
         command.arg("--durability").arg(durability.kind().1);
     }
     if let Some(granularity) = request.granularity {
-        command.arg("--granularity").arg(granularity.kind().1);
+        command.arg("--granularity").arg(granularity.kind().name());
     }
     for set in &request.set {
         command.arg("--set").arg(set);

@@ -1,6 +1,7 @@
 //! `ize status`.
 
 use ize_core::project::{ProjectInfo, Status};
+use ize_core::tree::Granularity;
 
 use super::{list, open};
 use crate::arguments::Status as Arguments;
@@ -79,6 +80,7 @@ fn line(info: &ProjectInfo, state: &open::State) -> Result<StatusLine> {
         pending_ops: status.pending_ops,
         pending_bytes: status.pending_bytes,
         durability: DurabilityField::from(status.durability),
+        granularity: status.granularity.map(Granularity::name),
         poisoned: status.poisoned.clone(),
         sizes: sizes(status).into_iter().collect(),
         journal_bytes_max: status.journal_bytes_max,
@@ -90,6 +92,13 @@ fn line(info: &ProjectInfo, state: &open::State) -> Result<StatusLine> {
 fn sizes(status: &Status) -> Vec<(String, u64)> {
     let parts = status.sizes.iter().map(|size| (size.part.clone(), size.bytes));
     parts.chain([("journal".to_owned(), status.journal_bytes)]).collect()
+}
+
+fn pieces(granularity: Granularity) -> &'static str {
+    match granularity {
+        Granularity::Write => "each write (granularity write)",
+        Granularity::Close => "what files hold when they are closed or synced (granularity close)",
+    }
 }
 
 fn text(context: &Context, info: &ProjectInfo, state: &open::State) -> String {
@@ -119,6 +128,9 @@ fn text(context: &Context, info: &ProjectInfo, state: &open::State) -> String {
         format!("on disk    {}", disk.join(", ")),
         format!("log        {}", shorten(&info.paths.log())),
     ];
+    if let Some(granularity) = status.granularity {
+        lines.insert(5, format!("records    {}", pieces(granularity)));
+    }
     if let Some(why) = &status.poisoned {
         lines.push(format!("problem    changes cannot be recorded: {why}"));
         lines.push("           reading goes on; unmount, and mount again".to_owned());

@@ -54,7 +54,7 @@ impl Request {
             layer.durability = Some(durability.layer());
         }
         if let Some(granularity) = self.granularity {
-            layer.granularity = Some(granularity.kind().0);
+            layer.granularity = Some(granularity.kind());
         }
         Ok(layer)
     }

@@ -173,6 +173,8 @@ pub(crate) struct StatusLine {
     pub(crate) pending_bytes: u64,
     /// What an acknowledged operation survives.
     pub(crate) durability: DurabilityField,
+    /// In what pieces changes of content are recorded, if it is mounted.
+    pub(crate) granularity: Option<&'static str>,
     /// Why nothing can be recorded any more.
     pub(crate) poisoned: Option<String>,
     /// Bytes on disk by part: journal, packs, index...

@@ -215,7 +215,7 @@ impl Project {
             tracing::debug!(error = &error as &dyn std::error::Error, "no landmark for the status");
         }
         let mount_point = self.mount_point.lock().clone();
-        Status::of(&self.info, &self.recorder, mount_point)
+        Status::of(&self.info, &self.recorder, mount_point.map(|point| (point, self.live.granularity())))
     }
 
     /// Begins reading history, everything that happened so far included; while the backend's repository is in another

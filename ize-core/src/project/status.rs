@@ -8,6 +8,7 @@ use super::{ProjectInfo, Result};
 use crate::model::{OpId, ProjectId};
 use crate::record::{DurabilityMode, QueueStats, Recorder};
 use crate::storage::SizeOf;
+use crate::tree::Granularity;
 
 /// The state of a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Status {
     pub queue: QueueStats,
     /// What an acknowledged operation survives.
     pub durability: DurabilityMode,
+    /// In what pieces changes of content are recorded, if it is mounted.
+    pub granularity: Option<Granularity>,
     /// Why nothing can be recorded any more, if so.
     pub poisoned: Option<String>,
     /// What the storage takes.
@@ -47,9 +50,14 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) fn of(info: &ProjectInfo, recorder: &Recorder, mount_point: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn of(
+        info: &ProjectInfo,
+        recorder: &Recorder,
+        mounted: Option<(PathBuf, Granularity)>,
+    ) -> Result<Self> {
         let storage = recorder.storage().info()?;
         let status = recorder.status();
+        let (mount_point, granularity) = mounted.unzip();
         Ok(Self {
             name: info.name().to_owned(),
             id: info.paths.id,
@@ -65,6 +73,7 @@ impl Status {
             journal_bytes_max: status.journal_bytes_max,
             queue: status.queue,
             durability: recorder.durability(),
+            granularity,
             poisoned: status.poisoned,
             sizes: storage.sizes,
         })

@@ -22,6 +22,8 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{FileId, FileKind, FileMetadata, Timestamp};
 
 pub use self::ignore::IgnoreRules;
@@ -201,7 +203,7 @@ pub struct OpenMode {
 }
 
 /// In what pieces a mount's changes of content are recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Granularity {
     /// Each write, as it is made.
     #[default]
@@ -209,6 +211,16 @@ pub enum Granularity {
     /// What a file holds when it is closed or synced: the kernel reads and writes the files itself meanwhile, where this
     /// process may let it.
     Close,
+}
+
+impl Granularity {
+    /// Returns the name that settings have for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Close => "close",
+        }
+    }
 }
 
 /// What a program asked to be durable.

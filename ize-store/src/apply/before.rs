@@ -10,6 +10,7 @@ use ize_core::storage::Result;
 
 use super::content::decode_cell;
 use super::names::DirentRow;
+use crate::cell::Piece;
 use crate::engine::Table;
 use crate::index::{Draft, Lineage, Rows, bad_row, key};
 use crate::pack::Place;
@@ -49,13 +50,27 @@ impl Before {
         Ok(())
     }
 
-    /// Returns a chunk of what a cell of a file held last, or of the file in whose place it came.
-    pub(crate) fn chunk(&self, draft: &Draft<'_>, lineage: &Lineage, file: FileId, cell: u64) -> Result<Option<Place>> {
-        match (last_chunk(draft, lineage, file, cell)?, self.files.get(&file)) {
-            (None, Some(before)) => last_chunk(draft, lineage, *before, cell),
+    /// Returns a chunk of what a range of a file held last, or else its cell; or of the file in whose place it came.
+    pub(crate) fn chunk(
+        &self,
+        draft: &Draft<'_>,
+        lineage: &Lineage,
+        file: FileId,
+        range: CellRange,
+    ) -> Result<Option<Place>> {
+        match (last_chunk(draft, lineage, file, range)?, self.files.get(&file)) {
+            (None, Some(before)) => last_chunk(draft, lineage, *before, range),
             (found, _) => Ok(found),
         }
     }
+}
+
+/// A part of a cell of a file: its first byte, and the one behind its last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CellRange {
+    pub(crate) cell: u64,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 /// Returns the file that an entry named last.
@@ -67,14 +82,17 @@ fn last_of(draft: &Draft<'_>, lineage: &Lineage, entry: &Entry) -> Result<Option
     })
 }
 
-/// Returns the largest chunk of the last version of a cell that held anything.
-fn last_chunk(draft: &Draft<'_>, lineage: &Lineage, file: FileId, number: u64) -> Result<Option<Place>> {
-    let prefix = key::cell(file, number);
+/// Returns the chunk that most of a range was in the last version of its cell that held anything; where that held nothing in
+/// the range, its largest chunk.
+fn last_chunk(draft: &Draft<'_>, lineage: &Lineage, file: FileId, range: CellRange) -> Result<Option<Place>> {
+    let CellRange { cell, start, end } = range;
+    let prefix = key::cell(file, cell);
     versions(draft, lineage, Table::Extents, &prefix, |value| {
         // A list that is too long for the index has no large piece.
         let cell = decode_cell(&prefix, value, |_| Ok(bytes::Bytes::new()))?;
-        let largest = cell.pieces.iter().max_by_key(|piece| piece.len());
-        Ok(largest.map(|piece| piece.chunk).filter(|chunk| *chunk != Place::LOST))
+        let within = |piece: &Piece| piece.clip(start, end).map_or(0, |piece| piece.len());
+        let best = cell.pieces.iter().max_by_key(|piece| (within(piece), piece.len()));
+        Ok(best.map(|piece| piece.chunk).filter(|chunk| *chunk != Place::LOST))
     })
 }
 

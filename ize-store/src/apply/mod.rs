@@ -5,7 +5,7 @@ mod content;
 mod folders;
 mod names;
 
-pub(crate) use before::Before;
+pub(crate) use before::{Before, CellRange};
 pub(crate) use content::decode_cell;
 pub(crate) use folders::Folders;
 pub(crate) use names::{DirentRow, dirent};

@@ -3,26 +3,31 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use smallvec::SmallVec;
+
 use super::Table;
+
+/// The key of a row in memory: as long as those of our tables are, without an allocation of its own.
+pub(crate) type Key = SmallVec<[u8; 44]>;
 
 /// Rows to put and to remove. The last word about a key counts.
 #[derive(Debug, Default)]
 pub struct Changes {
-    tables: [BTreeMap<Vec<u8>, Option<Vec<u8>>>; Table::ALL.len()],
+    tables: [BTreeMap<Key, Option<Vec<u8>>>; Table::ALL.len()],
     rows: usize,
 }
 
 impl Changes {
     /// Sets a row; `None` removes it.
     pub fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.replace(table, key, value, |_, _| {});
+        self.replace(table, key.into(), value, |_, _| {});
     }
 
     /// Sets a row, and tells of its key and of what was set before, if anything was.
     pub(crate) fn replace(
         &mut self,
         table: Table,
-        key: Vec<u8>,
+        key: Key,
         value: Option<Vec<u8>>,
         replaced: impl FnOnce(&[u8], Option<&[u8]>),
     ) {
@@ -44,7 +49,7 @@ impl Changes {
     }
 
     /// Returns the changes of a table in ascending order of keys.
-    pub fn rows(&self, table: Table) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn rows(&self, table: Table) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> {
         self.tables[table.number()].iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 

@@ -29,6 +29,7 @@ use std::path::Path;
 use ize_core::storage::Result;
 
 pub use changes::Changes;
+pub(crate) use changes::Key;
 
 /// The tables of the index. Their rows are described in `docs/format.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@ use ize_core::model::{OpId, Timestamp};
 use ize_core::storage::{Result, StorageError};
 
 use super::{Checked, Lineage, Rows, Sums, bad_row, key, row_hash, seal, unseal};
-use crate::engine::{Changes, Snapshot, Step, Table};
+use crate::engine::{Changes, Key, Snapshot, Step, Table};
 
 /// Changes on top of a snapshot. Reads see both.
 pub(crate) struct Draft<'a> {
@@ -36,7 +36,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Sets a row. One of a table that is not mutable must be new, or of this draft.
-    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, payload: Vec<u8>) -> Result<()> {
+    pub(crate) fn put(&mut self, table: Table, key: impl Into<Key>, payload: Vec<u8>) -> Result<()> {
+        let key = key.into();
         let value = seal(table, &key, payload);
         if key.len() + value.len() > table.entry_bytes_max() {
             let bytes = key.len() + value.len();
@@ -48,11 +49,11 @@ impl<'a> Draft<'a> {
 
     /// Removes a row of a mutable table.
     pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<()> {
-        self.set(table, key, None, 0)
+        self.set(table, key.into(), None, 0)
     }
 
     /// Sets a row. `added` comes into the table's sum, what the row was goes out of it.
-    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>, added: u64) -> Result<()> {
+    fn set(&mut self, table: Table, key: Key, value: Option<Vec<u8>>, added: u64) -> Result<()> {
         let mut removed = 0;
         if table.is_mutable() && self.changes.get(table, &key).is_none() {
             removed = self.snapshot.get(table, &key)?.map_or(0, |value| row_hash(&key, &value));

@@ -2,8 +2,10 @@
 
 use ize_core::model::{BranchId, Entry, FileId, Name, OpId, Timestamp, XattrName};
 
-/// Bytes of a branch and a moment at the end of a version's key.
-pub(crate) const VERSION_BYTES: usize = 12;
+use crate::engine::Key;
+
+/// Bytes of the moment at the end of a version's key.
+pub(crate) const MOMENT_BYTES: usize = 8;
 /// Bytes of a name's hash in a key.
 pub(crate) const NAME_HASH_BYTES: usize = 16;
 
@@ -74,8 +76,8 @@ pub(crate) fn split_time(key: &[u8]) -> Option<(Timestamp, OpId)> {
 }
 
 /// Completes a key by a branch and a moment.
-pub(crate) fn version(prefix: &[u8], branch: BranchId, at: OpId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(prefix.len() + VERSION_BYTES);
+pub(crate) fn version(prefix: &[u8], branch: BranchId, at: OpId) -> Key {
+    let mut key = Key::new();
     key.extend_from_slice(prefix);
     key.extend_from_slice(&branch.get().to_be_bytes());
     key.extend_from_slice(&(!at.get()).to_be_bytes());

@@ -11,6 +11,7 @@ mod row;
 mod runs;
 mod staging;
 mod state;
+mod versions;
 
 use ize_core::model::OpId;
 use ize_core::storage::{Result, StorageError};

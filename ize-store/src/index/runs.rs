@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
 use ize_core::disk::{Change, change};
@@ -31,6 +31,8 @@ const PORTION_BYTES: usize = 16 << 20;
 pub(crate) struct Runs {
     portion: Portion,
     portions: SyncSender<Portion>,
+    /// Portions that were written, to be filled again: memory that is there already.
+    spare: Receiver<Portion>,
     sorter: JoinHandle<Result<Sorted>>,
 }
 
@@ -68,23 +70,33 @@ impl Runs {
         disk::remove(&path).map_err(failed)?;
         let mut sorted = Sorted { file: BufWriter::with_capacity(1 << 20, file), ends: Vec::new(), rows: 0 };
         let (portions, received) = std::sync::mpsc::sync_channel::<Portion>(1);
-        let sort = move || received.iter().try_for_each(|portion| sorted.add(portion)).map(|()| sorted);
+        let (written, spare) = std::sync::mpsc::channel();
+        let sort = move || {
+            for mut portion in received {
+                sorted.add(&mut portion)?;
+                portion.clear();
+                // At the end nobody wants it any more.
+                let _ = written.send(portion);
+            }
+            Ok(sorted)
+        };
         let sorter = std::thread::Builder::new().name("ize-sort".to_owned()).spawn(sort).map_err(failed)?;
-        Ok(Self { portion: Portion::default(), portions, sorter })
+        Ok(Self { portion: Portion::default(), portions, spare, sorter })
     }
 
     /// Adds a row whose table has none of this key yet.
     pub(crate) fn push(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.portion.push(table, key, value);
         if self.portion.bytes.len() >= PORTION_BYTES {
+            let fresh = self.spare.try_recv().unwrap_or_default();
             // If nobody takes it, merging says why.
-            let _ = self.portions.send(std::mem::take(&mut self.portion));
+            let _ = self.portions.send(std::mem::replace(&mut self.portion, fresh));
         }
     }
 
     /// Returns all rows in order.
     pub(crate) fn merge(self) -> Result<Merge> {
-        let Self { portion, portions, sorter } = self;
+        let Self { portion, portions, sorter, .. } = self;
         let _ = portions.send(portion);
         drop(portions);
         let panicked = |_| StorageError::backend("sorting the index", "a thread of it ended");
@@ -106,6 +118,11 @@ impl Portion {
         self.bytes.extend_from_slice(value);
     }
 
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.rows.clear();
+    }
+
     fn sort(&mut self) {
         let bytes = &self.bytes;
         let key = |row: &Unsorted| &bytes[row.at + HEAD_BYTES..row.at + HEAD_BYTES + key_len(&bytes[row.at..])];
@@ -122,7 +139,7 @@ fn value_len(row: &[u8]) -> usize {
 }
 
 impl Sorted {
-    fn add(&mut self, mut portion: Portion) -> Result<()> {
+    fn add(&mut self, portion: &mut Portion) -> Result<()> {
         portion.sort();
         for row in &portion.rows {
             let row = &portion.bytes[row.at..];

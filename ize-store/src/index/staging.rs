@@ -1,21 +1,20 @@
 //! An index in the making. Its rows go into sorted runs, from which an engine is filled in one pass; in memory stays what
 //! applying further operations asks for: of everything that has versions the newest, and what a branch begins with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Bound;
 
 use ize_core::model::OpId;
 use ize_core::storage::Result;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use super::key::VERSION_BYTES;
 use super::runs::{Merge, Runs};
+use super::versions::Versions;
 use crate::engine::memory::{self, Tables};
-use crate::engine::{ApplyError, Changes, Engine, Snapshot, Table, Visit};
+use crate::engine::{ApplyError, Changes, Engine, Key, Snapshot, Step, Table, Visit};
 
 /// What a row in memory takes beyond its key and its value.
-const ROW_BYTES: usize = 80;
+pub(super) const ROW_BYTES: usize = 80;
 
 /// See the module.
 pub(crate) struct Staging {
@@ -27,9 +26,12 @@ pub(crate) struct Staging {
 
 #[derive(Default)]
 struct Known {
+    /// The tables that are mutable, and the log's.
     tables: Tables,
+    /// Those that have versions.
+    versions: [Versions; Table::ALL.len()],
     /// [`Table::Content`], which is never asked for in order.
-    content: HashMap<Box<[u8]>, Box<[u8]>, BuildHasherDefault<FirstBytes>>,
+    content: HashMap<Key, Box<[u8]>, BuildHasherDefault<FirstBytes>>,
     bytes: usize,
     /// Where branches begin, in ascending order.
     bases: Vec<OpId>,
@@ -76,7 +78,8 @@ impl Engine for Staging {
         let mut known = self.known.write();
         let mut runs = self.runs.as_ref().map(Mutex::lock);
         for table in Table::ALL {
-            for (key, value) in changes.rows(table) {
+            // So that a thing's versions come in the order in which they were made.
+            for (key, value) in changes.rows(table).rev() {
                 if let (Some(runs), Some(value), false) = (&mut runs, value, table.is_mutable()) {
                     runs.push(table, key, value);
                 }
@@ -96,16 +99,32 @@ impl Snapshot for StagingSnapshot<'_> {
         let known = &*self.0;
         Ok(match table {
             Table::Content => known.content.get(key).map(|value| value.to_vec()),
+            _ if has_versions(table) => {
+                let mut found = None;
+                self.scan(table, key, &mut |row, value| {
+                    found = Some(value.to_vec()).filter(|_| row == key);
+                    Ok(Step::Stop)
+                })?;
+                found
+            }
             _ => known.tables[table.number()].get(key).cloned(),
         })
     }
 
     fn scan(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        memory::scan(&self.0.tables, table, from, visit)
+        if has_versions(table) {
+            self.0.versions[table.number()].scan(from, visit)
+        } else {
+            memory::scan(&self.0.tables, table, from, visit)
+        }
     }
 
     fn scan_back(&self, table: Table, from: &[u8], visit: Visit<'_>) -> Result<()> {
-        memory::scan_back(&self.0.tables, table, from, visit)
+        if has_versions(table) {
+            self.0.versions[table.number()].scan_back(from, visit)
+        } else {
+            memory::scan_back(&self.0.tables, table, from, visit)
+        }
     }
 }
 
@@ -113,6 +132,11 @@ impl Known {
     fn learn(&mut self, table: Table, key: &[u8], value: Option<&[u8]>) {
         if table == Table::Content {
             return self.learn_content(key, value);
+        }
+        if let (true, Some(value)) = (has_versions(table), value) {
+            let (added, taken) = self.versions[table.number()].learn(key, value, &self.bases);
+            self.bytes = self.bytes + added - taken;
+            return;
         }
         let rows = &mut self.tables[table.number()];
         let size = |value: &[u8]| key.len() + value.len() + ROW_BYTES;
@@ -122,16 +146,11 @@ impl Known {
         };
         self.bytes += value.map_or(0, size);
         self.bytes -= before.as_deref().map_or(0, size);
-        if has_versions(table)
-            && let Some((older, value)) = remove_older(rows, key, &self.bases)
-        {
-            self.bytes -= older.len() + value.len() + ROW_BYTES;
-        }
     }
 
     fn learn_content(&mut self, key: &[u8], value: Option<&[u8]>) {
         let Some(value) = value else { return };
-        if self.content.insert(key.into(), value.into()).is_none() {
+        if self.content.insert(Key::from_slice(key), value.into()).is_none() {
             self.bytes += key.len() + value.len() + ROW_BYTES;
         }
     }
@@ -149,24 +168,6 @@ impl Hasher for FirstBytes {
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-/// Removes the version before a new one, unless a branch begins with it.
-fn remove_older(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, newer: &[u8], bases: &[OpId]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (thing, _) = newer.split_at_checked(newer.len() - VERSION_BYTES + 4)?;
-    let range = (Bound::Excluded(newer), Bound::Unbounded);
-    let (older, _) = rows.range::<[u8], _>(range).next().filter(|(older, _)| older.starts_with(thing))?;
-    let (from, until) = (moment(older)?, moment(newer)?);
-    let base = bases.partition_point(|base| *base < from);
-    if bases.get(base).is_some_and(|base| *base < until) {
-        return None;
-    }
-    let older = older.clone();
-    rows.remove_entry(&older)
-}
-
-fn moment(key: &[u8]) -> Option<OpId> {
-    key.last_chunk().map(|bytes| OpId::new(!u64::from_be_bytes(*bytes)))
 }
 
 /// Tells whether applying operations reads rows of a table.
@@ -207,7 +208,7 @@ mod tests {
                     let on = if is_branched && at > base { branch } else { BranchId::MAIN };
                     let key = key::version(&[thing; 16], on, OpId::new(at));
                     let value = seal(Table::Extents, &key, vec![thing; 3]);
-                    changes.set(Table::Extents, key, Some(value));
+                    changes.set(Table::Extents, key.to_vec(), Some(value));
                 }
                 for engine in [&whole as &dyn Engine, &staging] {
                     engine.apply(&changes, &mut || Ok(())).unwrap();

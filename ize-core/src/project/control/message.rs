@@ -7,7 +7,7 @@ use crate::project::{BroughtIn, ErrorKind, ProjectError, RestoredPath, Status};
 use crate::storage::{Finding, RefName};
 
 /// The version of these messages.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// The first message of a client; the server answers with `Result<(), Refusal>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

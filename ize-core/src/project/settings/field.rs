@@ -159,10 +159,7 @@ pub(super) fn durability_value(layer: DurabilityLayer) -> Value {
 }
 
 pub(super) fn granularity_value(granularity: Granularity) -> Value {
-    Value::from(match granularity {
-        Granularity::Write => "write",
-        Granularity::Close => "close",
-    })
+    Value::from(granularity.name())
 }
 
 pub(super) fn integer(number: u64) -> Value {

@@ -24,7 +24,7 @@ use super::record_tree::Steps;
 use super::{Live, Node, recording};
 use crate::model::{Actor, FileId, FileKind, FileMetadata, Landmark, OpData, OpId, OpType, RangeKind, Timestamp, View};
 use crate::tree::host;
-use crate::tree::{Handle, Result};
+use crate::tree::{Granularity, Handle, Result};
 
 /// How often a file is read that changes meanwhile. Then what was read is recorded, but is no save.
 const TRIES_MAX: usize = 3;
@@ -231,6 +231,11 @@ impl Live {
     /// Lets the kernel pass reads and writes through from now on.
     pub(super) fn begin_passthrough(&self) {
         self.passthrough.is_on.store(true, Ordering::Release);
+    }
+
+    /// Tells in what pieces changes of content are recorded.
+    pub fn granularity(&self) -> Granularity {
+        if self.passthrough.is_on() { Granularity::Close } else { Granularity::Write }
     }
 
     /// Makes a file without a name in `working/`.
