@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, arguments: &History) -> Result<()> {
     query.limit = arguments.limit;
     query.since = since(reader, arguments.since.as_deref())?;
     query.until = arguments.until.as_deref().map(|text| open::resolve(reader, text)).transpose()?;
-    let rows = reader.history(query)?;
+    let rows = opened.history(query)?;
     let look = Look { ops: arguments.ops, hashes: has_hashes(reader)?, clock: reader.clock() };
     let (pager, mut answer) = Pager::start(&context.environment, !arguments.json && !arguments.no_pager);
     let shown = show(&mut answer, rows, arguments.json, &look);

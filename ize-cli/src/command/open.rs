@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ize_core::model::{OpId, RelPath, View};
 use ize_core::project::control::Client;
 use ize_core::project::{
-    BroughtIn, Clock, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader, RestoredPath, Revision,
-    RevisionError, Status,
+    BroughtIn, Clock, HistoryQuery, HistoryRow, OfflineReader, Project, ProjectError, ProjectInfo, ProjectLock, Reader,
+    RestoredPath, Revision, RevisionError, Status,
 };
 use ize_core::storage::{Finding, Severity, StorageError};
 
@@ -25,8 +26,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// A project whose history can be read. Everything that was acknowledged before it was opened is in it.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// Through its daemon.
-    Daemon(Box<Reader>),
+    /// Through its daemon, at the socket.
+    Daemon(Box<Reader>, PathBuf),
     /// By this process.
     Offline(Box<OfflineReader>),
 }
@@ -35,11 +36,30 @@ impl Opened {
     /// Returns the history.
     pub(super) fn reader(&self) -> &Reader {
         match self {
-            Self::Daemon(reader) => reader,
+            Self::Daemon(reader, _) => reader,
             Self::Offline(offline) => offline,
         }
     }
+
+    /// Reads what happened, newest first.
+    ///
+    /// # Errors
+    /// If there never was anything at the path; if the daemon ended meanwhile.
+    pub(super) fn history(&self, query: HistoryQuery) -> Result<Rows<'_>> {
+        match self {
+            Self::Daemon(_, socket) => {
+                // It was there just now.
+                let gone = || StorageError::Disconnected { source: std::io::ErrorKind::ConnectionReset.into() };
+                let client = Client::connect(socket)?.ok_or_else(|| ProjectError::from(gone()))?;
+                Ok(Box::new(client.history(&query)?))
+            }
+            Self::Offline(offline) => Ok(Box::new(offline.history(query)?)),
+        }
+    }
 }
+
+/// The rows of a history.
+pub(super) type Rows<'a> = Box<dyn Iterator<Item = ize_core::project::Result<HistoryRow>> + 'a>;
 
 /// Opens a project's history for reading.
 ///
@@ -48,7 +68,7 @@ impl Opened {
 pub(super) fn reading(context: &Context, target: &Target) -> Result<Opened> {
     reach(
         target,
-        |client| Ok(Opened::Daemon(Box::new(remote_reader(client, target)?))),
+        |client| Ok(Opened::Daemon(Box::new(remote_reader(client, target)?), target.info.paths.socket())),
         || Ok(Opened::Offline(Box::new(offline(context, target)?))),
     )
 }

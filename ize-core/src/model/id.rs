@@ -237,7 +237,7 @@ impl fmt::Display for ProjectId {
 ///
 /// The letters spell the first 48 bits of blake3(project, OpId), four bits a letter. No digit and no letter before k
 /// occurs, so a change id is never mistaken for a number, a hash or a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChangeId(u64);
 
 impl ChangeId {

@@ -228,6 +228,11 @@ impl Project {
             Ok(_) | Err(ProjectError::Suspended) => {}
             Err(error) => return Err(error),
         }
+        self.reader_of_committed()
+    }
+
+    /// As [`Project::reader`], with what is committed, and no more.
+    pub(super) fn reader_of_committed(&self) -> Result<Reader> {
         let storage = Arc::clone(self.recorder.storage());
         let reader = Reader::new(storage, self.info.paths.id, self.recorder.branch())?;
         Ok(reader.with_clock(self.options.clock.clone()).with_change_ids(self.info.paths.change_ids()))

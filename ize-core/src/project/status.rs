@@ -50,11 +50,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) fn of(
-        info: &ProjectInfo,
-        recorder: &Recorder,
-        mounted: Option<(PathBuf, Granularity)>,
-    ) -> Result<Self> {
+    pub(super) fn of(info: &ProjectInfo, recorder: &Recorder, mounted: Option<(PathBuf, Granularity)>) -> Result<Self> {
         let storage = recorder.storage().info()?;
         let status = recorder.status();
         let (mount_point, granularity) = mounted.unzip();

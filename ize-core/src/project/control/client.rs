@@ -1,5 +1,6 @@
 //! The end that asks.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
 use super::socket;
 use crate::model::{OpId, RelPath, View};
-use crate::project::{BroughtIn, ErrorKind, ProjectError, RestoredPath, Result, Status};
+use crate::project::{BroughtIn, ErrorKind, HistoryQuery, HistoryRow, ProjectError, RestoredPath, Result, Status};
 use crate::storage::remote::{RemoteStorage, frame};
 use crate::storage::{FileSystemStorage, Finding, RefName};
 
@@ -86,6 +87,23 @@ impl Client {
     /// Returns the connection, for a program to hold that works on the repository.
     pub fn connection(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+
+    /// Reads what happened, newest first, everything that was recorded until now included. The process finds the rows, a
+    /// hundred at a time.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; if there never was anything at the path.
+    pub fn history(mut self, query: &HistoryQuery) -> Result<RemoteHistory> {
+        let (rows, more) = self.ask_history(&Request::History(query.clone()))?;
+        Ok(RemoteHistory { client: self, rows: rows.into(), more })
+    }
+
+    fn ask_history(&mut self, request: &Request) -> Result<(Vec<HistoryRow>, bool)> {
+        match self.ask(request, None, &mut |_| {})? {
+            Answer::History { rows, more } => Ok((rows, more)),
+            _ => Err(self.out_of_step()),
+        }
     }
 
     /// Waits until everything that happened so far is in history, and returns the last operation of it.
@@ -168,6 +186,28 @@ impl Client {
 
     fn out_of_step(&self) -> ProjectError {
         Refusal::new(ErrorKind::Failed, format!("{} answers something else", self.path.display())).into()
+    }
+}
+
+/// The rows of a history that another process finds. Made by [`Client::history`].
+#[derive(Debug)]
+pub struct RemoteHistory {
+    client: Client,
+    rows: VecDeque<HistoryRow>,
+    more: bool,
+}
+
+impl Iterator for RemoteHistory {
+    type Item = Result<HistoryRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rows.is_empty() && std::mem::take(&mut self.more) {
+            match self.client.ask_history(&Request::MoreHistory) {
+                Ok((rows, more)) => (self.rows, self.more) = (rows.into(), more),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.rows.pop_front().map(Ok)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OpId, RelPath, View};
-use crate::project::{BroughtIn, ErrorKind, ProjectError, RestoredPath, Status};
+use crate::project::{BroughtIn, ErrorKind, HistoryQuery, HistoryRow, ProjectError, RestoredPath, Status};
 use crate::storage::{Finding, RefName};
 
 /// The version of these messages.
@@ -46,6 +46,10 @@ pub(super) enum Request {
         repair: bool,
     },
     Unmount(UnmountOptions),
+    /// Begins a history; the answer has its first rows.
+    History(HistoryQuery),
+    /// The next rows of the history that was begun last.
+    MoreHistory,
     /// Hands the repository to the client's program, until [`Request::Resume`] or the end of the connection.
     Suspend,
     Resume,
@@ -69,6 +73,11 @@ pub(super) enum Answer {
     Done,
     Op(OpId),
     Status(Box<Status>),
+    /// Rows of a history; there may be more behind them.
+    History {
+        rows: Vec<HistoryRow>,
+        more: bool,
+    },
 }
 
 /// A [`ProjectError`] that can be sent: causes have become text.

@@ -15,6 +15,6 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use client::Client;
+pub use client::{Client, RemoteHistory};
 pub use message::UnmountOptions;
 pub use server::Server;

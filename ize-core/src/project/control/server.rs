@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::message::{Answer, Hello, Item, Refusal, Reply, Request, Service, UnmountOptions, VERSION};
 use super::socket;
-use crate::project::{BroughtIn, ErrorKind, Project, ProjectError, Result};
+use crate::project::{BroughtIn, ErrorKind, History, HistoryRow, Project, ProjectError, Result};
 use crate::storage::remote::{self, frame};
 
 /// The most connections at a time; more are told to come again.
@@ -27,6 +27,9 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long requests that are being answered may take when the server stops.
 const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// So many rows of a history are one answer: with the longest paths still less than a frame may have.
+const HISTORY_ROWS_MAX: usize = 100;
 
 type Unmount = dyn Fn(UnmountOptions) -> Result<()> + Send + Sync;
 
@@ -203,17 +206,21 @@ impl Shared {
             let message = format!("the project's process speaks version {VERSION}, not {}", hello.version);
             return Err(Refusal::new(ErrorKind::Failed, message));
         }
-        // Whoever reads history sees what was acknowledged before. If that cannot be, the past can still be read.
-        if hello.service == Service::Storage
-            && let Err(error) = self.project.barrier()
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "history may lack what was recorded last");
+        if hello.service == Service::Storage {
+            self.commit_for_reader();
         }
         Ok(())
     }
 
+    /// Whoever reads history sees what was acknowledged before. If that cannot be, the past can still be read.
+    fn commit_for_reader(&self) {
+        if let Err(error) = self.project.barrier() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "history may lack what was recorded last");
+        }
+    }
+
     fn control(&self, stream: &mut UnixStream) -> io::Result<()> {
-        let mut suspension = None;
+        let mut held = Held::default();
         while let Some(request) = frame::read::<Request>(stream)? {
             let mut sent = Ok(());
             let mut send = |item| {
@@ -221,19 +228,14 @@ impl Shared {
                     sent = frame::write(stream, &Reply::Item(item));
                 }
             };
-            let answer = self.answer(request, &mut suspension, &mut send).map_err(Refusal::from);
+            let answer = self.answer(request, &mut held, &mut send).map_err(Refusal::from);
             sent?;
             frame::write(stream, &Reply::End(answer))?;
         }
         Ok(())
     }
 
-    fn answer<'a>(
-        &'a self,
-        request: Request,
-        suspension: &mut Option<Suspension<'a>>,
-        send: &mut dyn FnMut(Item),
-    ) -> Result<Answer> {
+    fn answer<'a>(&'a self, request: Request, held: &mut Held<'a>, send: &mut dyn FnMut(Item)) -> Result<Answer> {
         let project = &self.project;
         match request {
             Request::Status => Ok(Answer::Status(Box::new(project.status()?))),
@@ -254,18 +256,40 @@ impl Shared {
             // Whoever has the repository needs the process that takes it back.
             Request::Unmount(options) if !options.force && project.is_suspended() => Err(ProjectError::Suspended),
             Request::Unmount(options) => (self.unmount)(options).map(|()| Answer::Done),
+            Request::History(query) => {
+                self.commit_for_reader();
+                let history = held.history.insert(project.reader_of_committed()?.history(query)?);
+                next_rows(history)
+            }
+            Request::MoreHistory => match &mut held.history {
+                Some(history) => next_rows(history),
+                None => Ok(Answer::History { rows: Vec::new(), more: false }),
+            },
             Request::Suspend => {
                 tell(project.suspend()?, send);
-                *suspension = Some(Suspension { project });
+                held.suspension = Some(Suspension { project });
                 Ok(Answer::Done)
             }
             Request::Resume => {
                 tell(project.resume()?, send);
-                *suspension = None;
+                held.suspension = None;
                 Ok(Answer::Done)
             }
         }
     }
+}
+
+/// What a connection has until it ends.
+#[derive(Default)]
+struct Held<'a> {
+    suspension: Option<Suspension<'a>>,
+    history: Option<History>,
+}
+
+/// Reads on in a history. It goes at the pace of whoever reads it.
+fn next_rows(history: &mut History) -> Result<Answer> {
+    let rows: Vec<HistoryRow> = history.take(HISTORY_ROWS_MAX).collect::<Result<_>>()?;
+    Ok(Answer::History { more: rows.len() == HISTORY_ROWS_MAX, rows })
 }
 
 /// A client's program has the repository; when the connection ends it is taken back.

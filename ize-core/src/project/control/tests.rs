@@ -72,6 +72,34 @@ fn history_read_over_the_socket_has_everything_that_was_acknowledged() {
     }
 }
 
+/// Rows that the project's process finds are those that a reader finds, over several answers, and for each kind of change.
+#[test]
+fn a_client_is_told_the_rows_of_a_history() {
+    let world = World::new();
+    let _server = world.serve();
+    (0..7).for_each(|folder| world.project.make_dir(format!("folder-{folder}")).unwrap());
+    for round in 0..130u32 {
+        world.project.write(format!("folder-{}/{round}", round % 7), &round.to_be_bytes()).unwrap();
+    }
+    world.project.rename("folder-1", "moved").unwrap();
+    world.project.remove("moved/1").unwrap();
+    let rows = |query: HistoryQuery| {
+        let client = world.connect().unwrap();
+        let told: Vec<_> = client.history(&query).unwrap().map(Result::unwrap).collect();
+        let found: Vec<_> = world.project.history(query).unwrap().map(Result::unwrap).collect();
+        assert_eq!(told, found);
+        told.len()
+    };
+    let saves = rows(HistoryQuery::default());
+    assert!(saves > 130, "{saves}");
+    let ops = rows(HistoryQuery { ops: true, ..HistoryQuery::default() });
+    assert!(ops > saves, "{ops}");
+    assert_eq!(rows(HistoryQuery { limit: Some(100), ..HistoryQuery::default() }), 100);
+    let missing = HistoryQuery::new(RelPath::try_from("never").unwrap());
+    let error = world.connect().unwrap().history(&missing).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
 #[test]
 fn errors_keep_their_message_hint_and_kind() {
     let world = World::new();

@@ -14,6 +14,8 @@ mod timeline;
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ProjectError, Reader, Result};
 use crate::model::{FileId, OpCode, OpId, RelPath, View};
 
@@ -22,7 +24,7 @@ pub use row::{HistoryKind, HistoryRow};
 use source::Source;
 
 /// What to look for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryQuery {
     /// Of what: a file, or a folder with all it holds.

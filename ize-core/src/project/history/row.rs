@@ -3,12 +3,40 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::group::Save;
 use super::source::Place;
 use crate::model::{
     Actor, ChangeId, Displaced, FileKind, Landmark, OpCode, OpId, OpType, RangeKind, RelPath, Timestamp,
 };
 use crate::project::{Reader, Result};
+
+/// All that [`HistoryKind::word`] answers.
+const WORDS: [&str; 21] = [
+    "create",
+    "write",
+    "truncate",
+    "delete",
+    "mkdir",
+    "rmdir",
+    "exchange",
+    "rename",
+    "chmod",
+    "chown",
+    "touch",
+    "symlink",
+    "link",
+    "mknod",
+    "set-xattr",
+    "remove-xattr",
+    "allocate",
+    "punch",
+    "zero",
+    "copy",
+    "change",
+];
 
 /// What happened, in one word: `create`, `write`, `external-write`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +86,21 @@ impl HistoryKind {
     }
 }
 
+impl Serialize for HistoryKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        (self.word, self.external).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for HistoryKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let (word, external) = <(String, bool)>::deserialize(deserializer)?;
+        let known = WORDS.into_iter().find(|known| *known == word);
+        let word = known.ok_or_else(|| D::Error::custom(format!("'{word}' is no kind of a change")))?;
+        Ok(Self { word, external })
+    }
+}
+
 impl fmt::Display for HistoryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.external { "external-" } else { "" }, self.word)
@@ -65,7 +108,7 @@ impl fmt::Display for HistoryKind {
 }
 
 /// One row of a history: a save, or one operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryRow {
     /// Its first operation.
