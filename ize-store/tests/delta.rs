@@ -94,6 +94,35 @@ fn many_versions_take_little_more_than_what_is_new_in_them() {
     }
 }
 
+/// A database's page is compared with what that page held, not with another one that was written at one time with it.
+#[test]
+fn a_page_that_is_rewritten_in_place_is_stored_as_its_difference() {
+    const PAGE: usize = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
+    let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
+    let file = log.create_with(FileId::ROOT, "a", b"");
+    let mut pages: Vec<Vec<u8>> = (0..16).map(|_| std::iter::repeat_with(|| rng.u8(..)).take(PAGE).collect()).collect();
+    let mut commit = |log: &mut LogBuilder| store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
+    for (number, page) in (0..).zip(&pages) {
+        log.write(file, number * PAGE as u64, page);
+    }
+    commit(&mut log);
+    let before = bytes_of_packs(&dir);
+    for version in 1..=5 {
+        for (number, page) in (0..).zip(&mut pages) {
+            page[7 * version] ^= 1;
+            log.write(file, number * PAGE as u64, page);
+        }
+        commit(&mut log);
+    }
+    let each = (bytes_of_packs(&dir) - before) / (5 * 16);
+    assert!(each < 200, "{each} bytes for each page");
+    let mut content = vec![0; 16 * PAGE];
+    store.read(View::main(log.head()), file, 0, &mut content).unwrap();
+    assert!(content == pages.concat());
+}
+
 #[test]
 fn damage_to_one_version_is_found_in_those_that_are_made_of_it_and_ends_at_the_next_whole_one() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,8 +10,10 @@ use crate::storage::{Direction, FileSystemStorage, OpQuery, Result};
 
 /// How many operations of the log are held at a time.
 const PAGE_LOG: usize = 256;
-/// How many operations of one file are held at a time.
-const PAGE_FILE: usize = 32;
+/// How many operations of one file are read first: a save has few, and each may have to be unpacked with its neighbours.
+const PAGE_FILE: usize = 4;
+/// How many are held at a time, once more were wanted.
+const PAGE_FILE_MAX: usize = 32;
 /// The most folders that one path is followed through.
 const FOLDERS_MAX: usize = 10_000;
 /// How many answers about folders are kept.
@@ -201,11 +203,14 @@ pub(super) struct Stream {
     /// Where to ask for the next page.
     at: OpId,
     page: VecDeque<OpCode>,
+    /// How many to ask for.
+    max: usize,
 }
 
 impl Stream {
     pub(super) const fn new(of: Of, at: OpId) -> Self {
-        Self { of, at, page: VecDeque::new() }
+        let max = if matches!(of, Of::File(_)) { PAGE_FILE } else { PAGE_LOG };
+        Self { of, at, page: VecDeque::new(), max }
     }
 
     /// Returns the latest moment at which the next operation can be.
@@ -215,10 +220,14 @@ impl Stream {
 
     pub(super) fn next<S: FileSystemStorage + ?Sized>(&mut self, storage: &S, view: View) -> Result<Option<OpCode>> {
         if self.page.is_empty() && self.at > OpId::ZERO {
-            let (file, below, max) = match self.of {
-                Of::Log => (None, None, PAGE_LOG),
-                Of::File(file) => (Some(file), None, PAGE_FILE),
-                Of::Below(folder) => (None, Some(folder), PAGE_LOG),
+            let max = self.max;
+            let (file, below) = match self.of {
+                Of::Log => (None, None),
+                Of::File(file) => {
+                    self.max = (2 * max).min(PAGE_FILE_MAX);
+                    (Some(file), None)
+                }
+                Of::Below(folder) => (None, Some(folder)),
             };
             let query = OpQuery {
                 file,
