@@ -103,7 +103,7 @@ fn a_page_that_is_rewritten_in_place_is_stored_as_its_difference() {
     let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
     let file = log.create_with(FileId::ROOT, "a", b"");
     let mut pages: Vec<Vec<u8>> = (0..16).map(|_| std::iter::repeat_with(|| rng.u8(..)).take(PAGE).collect()).collect();
-    let mut commit = |log: &mut LogBuilder| store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
+    let commit = |log: &mut LogBuilder| store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
     for (number, page) in (0..).zip(&pages) {
         log.write(file, number * PAGE as u64, page);
     }

@@ -1,7 +1,7 @@
 //! `burst FOLDER MIB [SYNC]`: writes so many MiB to a new file in a folder, 4 KiB at a time, and prints MiB per second, the
 //! longest wait for one write and the 99.9th percentile, both in milliseconds. With `SYNC` the file is synced at the end,
-//! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER random`
-//! writes 4 KiB at random places of a file of 64 MiB and prints writes per second. `burst FOLDER fsyncs N` writes 4 KiB and
+//! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER random
+//! WRITERS` has so many threads write 4 KiB at random places, each in a file of 64 MiB of its own, and prints writes per second. `burst FOLDER fsyncs N` writes 4 KiB and
 //! syncs them N times and prints the median and the longest, in milliseconds.
 
 use std::fs::{self, File};
@@ -20,11 +20,11 @@ fn main() -> ExitCode {
     let outcome = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [folder, "fsyncs", count] => parse(count).and_then(|count| fsyncs(Path::new(folder), count)),
         [folder, "fresh", mib] => parse(mib).and_then(|mib| fresh(Path::new(folder), mib)),
-        [folder, "random"] => random(Path::new(folder)),
+        [folder, "random", writers] => parse(writers).and_then(|writers| random(Path::new(folder), writers)),
         [folder, mib] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, false)),
         [folder, mib, "sync"] => parse(mib).and_then(|mib| burst(Path::new(folder), mib, true)),
         _ => Err(io::Error::other(
-            "usage: burst FOLDER MIB [sync] | burst FOLDER fresh MIB | burst FOLDER random | burst FOLDER fsyncs N",
+            "usage: burst FOLDER MIB [sync] | burst FOLDER fresh MIB | burst FOLDER random WRITERS | burst FOLDER fsyncs N",
         )),
     };
     match outcome {
@@ -83,20 +83,33 @@ fn fresh(folder: &Path, mib: usize) -> io::Result<String> {
     summary(mib, taken, waits)
 }
 
-fn random(folder: &Path) -> io::Result<String> {
-    let path = folder.join("random");
-    let file = File::create(&path)?;
-    file.set_len(RANDOM_BLOCKS * BLOCK_BYTES as u64)?;
-    let (mut rng, mut block) = (fastrand::Rng::with_seed(1), vec![0; BLOCK_BYTES]);
+fn random(folder: &Path, writers: usize) -> io::Result<String> {
+    let mut files = Vec::new();
+    for writer in 0..writers {
+        let path = folder.join(format!("random-{writer}"));
+        let file = File::create(&path)?;
+        file.set_len(RANDOM_BLOCKS * BLOCK_BYTES as u64)?;
+        files.push((path, file));
+    }
     let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let write = |(seed, file)| scope.spawn(move || write_at_random(file, seed));
+        let threads: Vec<_> = (1..).zip(files.iter().map(|(_, file)| file)).map(write).collect();
+        let panicked = |_| io::Error::other("a thread ended");
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(panicked)?)
+    })?;
+    let rate = f64::from(RANDOM_WRITES) * files.len() as f64 / begun.elapsed().as_secs_f64();
+    files.iter().try_for_each(|(path, _)| fs::remove_file(path))?;
+    Ok(format!("{rate:.0}"))
+}
+
+fn write_at_random(file: &File, seed: u64) -> io::Result<()> {
+    let (mut rng, mut block) = (fastrand::Rng::with_seed(seed), vec![0; BLOCK_BYTES]);
     for index in 0..RANDOM_WRITES {
         block[..4].copy_from_slice(&index.to_le_bytes());
         file.write_all_at(&block, rng.u64(..RANDOM_BLOCKS) * BLOCK_BYTES as u64)?;
     }
-    let rate = f64::from(RANDOM_WRITES) / begun.elapsed().as_secs_f64();
-    drop(file);
-    fs::remove_file(path)?;
-    Ok(format!("{rate:.0}"))
+    Ok(())
 }
 
 fn summary(mib: usize, taken: Duration, mut waits: Vec<Duration>) -> io::Result<String> {
