@@ -21,6 +21,9 @@ fn can_hand_over(home: &Home, test: &str) -> bool {
     let mounted = home.run(["mount", "p", home.path("p").to_str().unwrap(), "--create", "--granularity", "close"]);
     assert_eq!(mounted.code, 0, "{}", mounted.stderr);
     let falls_back = mounted.stderr.contains("granularity 'write'");
+    // Whichever it is, the status tells.
+    let status = home.run(["status", "p", "--json"]).stdout;
+    assert_eq!(status.contains(r#""granularity":"close""#), !falls_back, "{status}");
     if falls_back {
         eprintln!("skipped {test}: {}", mounted.stderr);
     }
