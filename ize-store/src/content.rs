@@ -312,9 +312,11 @@ impl ChunkWriter<'_> {
             }
             alone = Some(packed);
         }
-        let mut delta = match before()? {
-            Some(base) => self.delta(content, base)?,
-            None => None,
+        let delta = before()?.map(|base| self.delta(content, base)).transpose();
+        let mut delta = match delta {
+            // What was there before is damaged. That is no reason not to store what is there now.
+            Err(StorageError::Corrupt(_)) => None,
+            delta => delta?.flatten(),
         };
         if let Some(small) = delta.take_if(|delta| alone.is_none() && delta.len(content) < content.len() / 4) {
             return Ok(small);

@@ -55,6 +55,14 @@ fn bytes_of_packs(dir: &TempDir) -> u64 {
     packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
 }
 
+/// Flips a bit of the first chunk's content.
+fn damage_first_chunk(dir: &TempDir) {
+    let path = dir.path().join("packs/00000001.pack");
+    let mut pack = std::fs::read(&path).unwrap();
+    pack[16 + 16 + 36 + 500] ^= 1;
+    std::fs::write(&path, pack).unwrap();
+}
+
 /// Returns the store after many saves of one file, and the operation after each.
 fn saved(way: Way, dir: &TempDir) -> (Store, MemoryStorage, Vec<(OpId, FileId)>) {
     let (store, model) = (Store::create(dir.path(), &StoreOptions::default()).unwrap(), MemoryStorage::new());
@@ -128,11 +136,7 @@ fn damage_to_one_version_is_found_in_those_that_are_made_of_it_and_ends_at_the_n
     let dir = tempfile::tempdir().unwrap();
     let (store, _, moments) = saved(Way::InPlace, &dir);
     drop(store);
-    let path = dir.path().join("packs/00000001.pack");
-    let mut pack = std::fs::read(&path).unwrap();
-    // In the first chunk's content.
-    pack[16 + 16 + 36 + 500] ^= 1;
-    std::fs::write(&path, pack).unwrap();
+    damage_first_chunk(&dir);
     let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
     let read = |(at, file): (OpId, FileId)| store.read(View::main(at), file, 0, &mut vec![0; 64 * 1024]);
     let damaged = moments.iter().filter(|moment| matches!(read(**moment), Err(StorageError::Corrupt(_)))).count();
@@ -141,4 +145,21 @@ fn damage_to_one_version_is_found_in_those_that_are_made_of_it_and_ends_at_the_n
     let mut lost = 0;
     store.verify(&mut |_| lost += 1).unwrap();
     assert!(lost > 0);
+}
+
+#[test]
+fn what_comes_after_damage_is_stored_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
+    let mut log = LogBuilder::new();
+    let file = log.create_with(FileId::ROOT, "a", &text(0));
+    store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
+    drop(store);
+    damage_first_chunk(&dir);
+    let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
+    let file = save(&mut log, Way::InPlace, file, &text(1));
+    store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
+    let mut content = vec![0; 64 * 1024];
+    let len = store.read(View::main(log.head()), file, 0, &mut content).unwrap();
+    assert!(content[..len] == text(1));
 }
