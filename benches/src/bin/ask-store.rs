@@ -2,7 +2,7 @@
 //! folder of the root, each entry with its metadata, as it was at a moment in the last quarter of history; making a snapshot;
 //! making a branch. Prints the medians in milliseconds, made names included: they stay.
 
-use std::process::ExitCode;
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use ize_core::model::{BranchId, FileId, Name, OpId, Timestamp, View};
@@ -13,22 +13,11 @@ const ROUNDS: u32 = 21;
 /// Branches get numbers from here on, which no program gives.
 const BRANCHES_FROM: u32 = 1 << 20;
 
-fn main() -> ExitCode {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [store, folder] = &arguments[..] else {
-        eprintln!("usage: ask-store STORE FOLDER");
-        return ExitCode::from(2);
-    };
-    match ask(store, folder) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(1)
-        }
-    }
+    let [store, folder] = &arguments[..] else { return Err("usage: ask-store STORE FOLDER".into()) };
+    println!("{}", ask(store, folder)?);
+    Ok(())
 }
 
 fn ask(store: &str, folder: &str) -> Result<String> {

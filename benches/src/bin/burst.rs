@@ -1,8 +1,9 @@
 //! `burst FOLDER MIB [SYNC]`: writes so many MiB to a new file in a folder, 4 KiB at a time, and prints MiB per second, the
 //! longest wait for one write and the 99.9th percentile, both in milliseconds. With `SYNC` the file is synced at the end,
 //! which counts. `burst FOLDER fresh MIB` does the same with writes of 1 MiB that nothing can compress. `burst FOLDER random
-//! WRITERS` has so many threads write 4 KiB at random places, each in a file of 64 MiB of its own, and prints writes per second. `burst FOLDER fsyncs N` writes 4 KiB and
-//! syncs them N times and prints the median and the longest, in milliseconds.
+//! WRITERS` has so many threads write 4 KiB at random places, each in a file of 64 MiB of its own, and prints writes per
+//! second. `burst FOLDER fsyncs N` writes 4 KiB and syncs them N times and prints the median and the longest, in
+//! milliseconds.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

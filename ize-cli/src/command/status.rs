@@ -124,13 +124,13 @@ fn text(context: &Context, info: &ProjectInfo, state: &open::State) -> String {
         format!("files      {}", shorten(&info.working())),
         format!("recorded   {}, committed {}: {pending}", status.recorded, status.committed),
         format!("durability {}", status.durability),
+    ];
+    lines.extend(status.granularity.map(|granularity| format!("records    {}", pieces(granularity))));
+    lines.extend([
         format!("backend    {backend}"),
         format!("on disk    {}", disk.join(", ")),
         format!("log        {}", shorten(&info.paths.log())),
-    ];
-    if let Some(granularity) = status.granularity {
-        lines.insert(5, format!("records    {}", pieces(granularity)));
-    }
+    ]);
     if let Some(why) = &status.poisoned {
         lines.push(format!("problem    changes cannot be recorded: {why}"));
         lines.push("           reading goes on; unmount, and mount again".to_owned());

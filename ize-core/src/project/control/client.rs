@@ -89,8 +89,8 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// Reads what happened, newest first, everything that was recorded until now included. The process finds the rows, a
-    /// hundred at a time.
+    /// Reads what happened, newest first, everything that was recorded until now included. The process finds the rows, up
+    /// to a hundred at a time.
     ///
     /// # Errors
     /// As [`Client::status`]; if there never was anything at the path.

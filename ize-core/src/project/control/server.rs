@@ -28,8 +28,10 @@ const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long requests that are being answered may take when the server stops.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
-/// So many rows of a history are one answer: with the longest paths still less than a frame may have.
+/// The most rows of a history in one answer.
 const HISTORY_ROWS_MAX: usize = 100;
+/// An answer ends once the paths and messages of its rows have so many bytes: paths can be long, and a frame has an end.
+const HISTORY_BYTES: usize = 1 << 20;
 
 type Unmount = dyn Fn(UnmountOptions) -> Result<()> + Send + Sync;
 
@@ -288,8 +290,14 @@ struct Held<'a> {
 
 /// Reads on in a history. It goes at the pace of whoever reads it.
 fn next_rows(history: &mut History) -> Result<Answer> {
-    let rows: Vec<HistoryRow> = history.take(HISTORY_ROWS_MAX).collect::<Result<_>>()?;
-    Ok(Answer::History { more: rows.len() == HISTORY_ROWS_MAX, rows })
+    let (mut rows, mut bytes): (Vec<HistoryRow>, _) = (Vec::new(), 0);
+    while rows.len() < HISTORY_ROWS_MAX && bytes < HISTORY_BYTES {
+        let Some(row) = history.next().transpose()? else { return Ok(Answer::History { rows, more: false }) };
+        bytes +=
+            row.path.as_bytes().len() + row.from.as_ref().map_or(0, |from| from.as_bytes().len()) + row.message.len();
+        rows.push(row);
+    }
+    Ok(Answer::History { rows, more: true })
 }
 
 /// A client's program has the repository; when the connection ends it is taken back.

@@ -1,6 +1,6 @@
 //! Which operations make up one save.
 
-use super::row::{HistoryKind, size_after};
+use super::row::{HistoryKind, Word, size_after};
 use super::source::{Of, Stream};
 use crate::model::{BranchId, Displaced, FileId, FileKind, Landmark, Name, OpCode, OpId, OpType, RangeKind, View};
 use crate::storage::{FileSystemStorage, Result};
@@ -189,11 +189,13 @@ impl Run {
         let part = if self.created { self.all } else { self.sure };
         let kind = match (self.class, self.created) {
             (Class::Arrival, false) => return Save::single(last),
-            (Class::Arrival, true) if last.op_type.displaced_file().is_none() => HistoryKind::new("create", external),
-            (Class::Arrival, true) => HistoryKind::new("write", external),
-            (_, true) => HistoryKind::new(HistoryKind::of(&self.newer).word(), external),
-            _ if part.wrote => HistoryKind::new("write", external),
-            _ if part.has_content && self.class != Class::Content => HistoryKind::new("truncate", external),
+            (Class::Arrival, true) if last.op_type.displaced_file().is_none() => {
+                HistoryKind::new(Word::Create, external)
+            }
+            (Class::Arrival, true) => HistoryKind::new(Word::Write, external),
+            (_, true) => HistoryKind::new(HistoryKind::of(&self.newer).word, external),
+            _ if part.wrote => HistoryKind::new(Word::Write, external),
+            _ if part.has_content && self.class != Class::Content => HistoryKind::new(Word::Truncate, external),
             _ => HistoryKind::of(&last),
         };
         Save { first: part.first, size: size_after(&last).or(part.size), kind, last }

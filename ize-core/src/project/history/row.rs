@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::group::Save;
 use super::source::Place;
@@ -13,41 +12,42 @@ use crate::model::{
 };
 use crate::project::{Reader, Result};
 
-/// All that [`HistoryKind::word`] answers.
-const WORDS: [&str; 21] = [
-    "create",
-    "write",
-    "truncate",
-    "delete",
-    "mkdir",
-    "rmdir",
-    "exchange",
-    "rename",
-    "chmod",
-    "chown",
-    "touch",
-    "symlink",
-    "link",
-    "mknod",
-    "set-xattr",
-    "remove-xattr",
-    "allocate",
-    "punch",
-    "zero",
-    "copy",
-    "change",
-];
+/// The words of [`HistoryKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Word {
+    Create,
+    Write,
+    Truncate,
+    Delete,
+    Mkdir,
+    Rmdir,
+    Exchange,
+    Rename,
+    Chmod,
+    Chown,
+    Touch,
+    Symlink,
+    Link,
+    Mknod,
+    SetXattr,
+    RemoveXattr,
+    Allocate,
+    Punch,
+    Zero,
+    Copy,
+    Change,
+}
 
 /// What happened, in one word: `create`, `write`, `external-write`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HistoryKind {
-    word: &'static str,
+    pub(super) word: Word,
     /// It was found rather than seen: somebody did it while the project was not mounted.
     pub external: bool,
 }
 
 impl HistoryKind {
-    pub(super) const fn new(word: &'static str, external: bool) -> Self {
+    pub(super) const fn new(word: Word, external: bool) -> Self {
         Self { word, external }
     }
 
@@ -55,55 +55,62 @@ impl HistoryKind {
     /// `copy`, `delete`, `rename`, `exchange`, `mkdir`, `rmdir`, `symlink`, `link`, `mknod`, `chmod`, `chown`, `touch`,
     /// `set-xattr`, `remove-xattr`.
     pub const fn word(&self) -> &'static str {
-        self.word
+        match self.word {
+            Word::Create => "create",
+            Word::Write => "write",
+            Word::Truncate => "truncate",
+            Word::Delete => "delete",
+            Word::Mkdir => "mkdir",
+            Word::Rmdir => "rmdir",
+            Word::Exchange => "exchange",
+            Word::Rename => "rename",
+            Word::Chmod => "chmod",
+            Word::Chown => "chown",
+            Word::Touch => "touch",
+            Word::Symlink => "symlink",
+            Word::Link => "link",
+            Word::Mknod => "mknod",
+            Word::SetXattr => "set-xattr",
+            Word::RemoveXattr => "remove-xattr",
+            Word::Allocate => "allocate",
+            Word::Punch => "punch",
+            Word::Zero => "zero",
+            Word::Copy => "copy",
+            Word::Change => "change",
+        }
     }
 
     pub(super) fn of(op: &OpCode) -> Self {
         let word = match op.op_type.change() {
-            OpType::FileCreate { .. } => "create",
-            OpType::FileWrite { .. } => "write",
-            OpType::FileTruncate { .. } => "truncate",
-            OpType::FileDelete { .. } => "delete",
-            OpType::DirCreate { .. } => "mkdir",
-            OpType::DirDelete { .. } => "rmdir",
-            OpType::Rename { displaced: Displaced::Exchanged(_), .. } => "exchange",
-            OpType::Rename { .. } => "rename",
-            OpType::Chmod { .. } => "chmod",
-            OpType::Chown { .. } => "chown",
-            OpType::Touch { .. } => "touch",
-            OpType::Symlink { .. } => "symlink",
-            OpType::Hardlink { .. } => "link",
-            OpType::Special { .. } => "mknod",
-            OpType::SetXattr { .. } => "set-xattr",
-            OpType::RemoveXattr { .. } => "remove-xattr",
-            OpType::Range { kind: RangeKind::Allocate, .. } => "allocate",
-            OpType::Range { kind: RangeKind::Punch, .. } => "punch",
-            OpType::Range { kind: RangeKind::Zero, .. } => "zero",
-            OpType::CopyRange { .. } => "copy",
-            OpType::ExternalChange(_) => "change",
+            OpType::FileCreate { .. } => Word::Create,
+            OpType::FileWrite { .. } => Word::Write,
+            OpType::FileTruncate { .. } => Word::Truncate,
+            OpType::FileDelete { .. } => Word::Delete,
+            OpType::DirCreate { .. } => Word::Mkdir,
+            OpType::DirDelete { .. } => Word::Rmdir,
+            OpType::Rename { displaced: Displaced::Exchanged(_), .. } => Word::Exchange,
+            OpType::Rename { .. } => Word::Rename,
+            OpType::Chmod { .. } => Word::Chmod,
+            OpType::Chown { .. } => Word::Chown,
+            OpType::Touch { .. } => Word::Touch,
+            OpType::Symlink { .. } => Word::Symlink,
+            OpType::Hardlink { .. } => Word::Link,
+            OpType::Special { .. } => Word::Mknod,
+            OpType::SetXattr { .. } => Word::SetXattr,
+            OpType::RemoveXattr { .. } => Word::RemoveXattr,
+            OpType::Range { kind: RangeKind::Allocate, .. } => Word::Allocate,
+            OpType::Range { kind: RangeKind::Punch, .. } => Word::Punch,
+            OpType::Range { kind: RangeKind::Zero, .. } => Word::Zero,
+            OpType::CopyRange { .. } => Word::Copy,
+            OpType::ExternalChange(_) => Word::Change,
         };
         Self::new(word, op.op_type.is_external())
     }
 }
 
-impl Serialize for HistoryKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        (self.word, self.external).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for HistoryKind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let (word, external) = <(String, bool)>::deserialize(deserializer)?;
-        let known = WORDS.into_iter().find(|known| *known == word);
-        let word = known.ok_or_else(|| D::Error::custom(format!("'{word}' is no kind of a change")))?;
-        Ok(Self { word, external })
-    }
-}
-
 impl fmt::Display for HistoryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.external { "external-" } else { "" }, self.word)
+        write!(f, "{}{}", if self.external { "external-" } else { "" }, self.word())
     }
 }
 
@@ -145,7 +152,7 @@ pub(super) fn make(reader: &Reader, save: &Save, place: Place) -> Result<History
         Some(from) => last.op_type.message(from, Some(&place.path)),
         None => last.op_type.message(&place.path, None),
     };
-    let is_move = matches!(save.kind.word(), "rename" | "exchange");
+    let is_move = matches!(save.kind.word, Word::Rename | Word::Exchange);
     Ok(HistoryRow {
         op: save.first,
         last_op: last.last_id,
