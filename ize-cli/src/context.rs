@@ -32,7 +32,7 @@ impl Context {
         let user = read_layer(environment.user_config.as_deref())?;
         let mut process = SettingsLayer::default();
         for variable in &environment.settings {
-            process.set(&variable.key, &variable.value, &variable.name).map_err(ProjectError::from)?;
+            process.set_toml(&variable.key, &variable.value, &variable.name).map_err(ProjectError::from)?;
         }
         let central = central_dir
             .or(environment.central_dir.as_deref())

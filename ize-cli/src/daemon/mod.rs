@@ -48,7 +48,7 @@ impl Request {
         let mut layer = SettingsLayer::default();
         for set in &self.set {
             let (key, value) = set.split_once('=').unwrap_or((set, ""));
-            layer.set(key.trim(), value.trim(), "--set").map_err(ProjectError::from)?;
+            layer.set_toml(key.trim(), value.trim(), "--set").map_err(ProjectError::from)?;
         }
         if let Some(durability) = self.durability {
             layer.durability = Some(durability.layer());

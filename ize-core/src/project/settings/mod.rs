@@ -162,12 +162,25 @@ impl SettingsLayer {
         Ok(layer)
     }
 
-    /// Sets one value from text, as it comes from the environment or the command line: `set("floor-bytes", "1 GiB", ..)`.
+    /// Sets one value from text that is the value itself: `set("floor-bytes", "1 GiB", ..)`.
     ///
     /// # Errors
     /// [`SettingsError`].
-    pub fn set(&mut self, key: &str, value: &str, origin: &str) -> Result<(), SettingsError> {
-        self.set_value(key, &Value::String(value.to_owned()), origin)
+    pub fn set(&mut self, key: &str, text: &str, origin: &str) -> Result<(), SettingsError> {
+        self.set_value(key, &Value::String(text.to_owned()), origin)
+    }
+
+    /// Sets one value as it comes from the environment or the command line: text as for [`SettingsLayer::set`], or what a
+    /// settings file has behind `=`, so that lists and tables can be given: `["target/", "*.o"]`.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn set_toml(&mut self, key: &str, value: &str, origin: &str) -> Result<(), SettingsError> {
+        match value.parse::<Value>() {
+            Ok(value @ (Value::Array(_) | Value::Table(_) | Value::String(_))) => self.set_value(key, &value, origin),
+            // Numbers and switches are read from text, too, and a name may look like one.
+            _ => self.set(key, value, origin),
+        }
     }
 
     pub(super) fn set_value(&mut self, key: &str, value: &Value, origin: &str) -> Result<(), SettingsError> {
@@ -433,12 +446,15 @@ mod tests {
         let project = parse("durability = 'immediate'\nignore = ['!keep.o']").unwrap();
         let mut flags = SettingsLayer::default();
         flags.set("engine", "redb", "--engine").unwrap();
-        flags.set("processor.worker_threads", "3", "IZE_WORKERS").unwrap();
+        flags.set_toml("processor.worker_threads", "3", "IZE_WORKERS").unwrap();
+        flags.set("ignore", r#"["a"]"#, "--ignore").unwrap();
+        flags.set_toml("ignore", "[ab].c", "--set").unwrap();
+        flags.set_toml("ignore", r#"["*.a", "*.b"]"#, "--set").unwrap();
         let settings = Settings::resolve([&user, &project, &flags]);
         assert_eq!(settings.backend.as_deref(), Some("store"));
         assert_eq!(settings.engine.as_deref(), Some("redb"));
         assert_eq!(settings.durability, DurabilityMode::Immediate);
-        assert_eq!(settings.ignore, ["*.o", "!keep.o"]);
+        assert_eq!(settings.ignore, ["*.o", "!keep.o", r#"["a"]"#, "[ab].c", "*.a", "*.b"]);
         assert_eq!(settings.processor.worker_threads, Some(3));
     }
 
