@@ -131,7 +131,7 @@ impl Bare {
 
     fn apply(&self, rows: impl Iterator<Item = u64>) -> Result<(), StorageError> {
         let mut changes = Changes::default();
-        rows.for_each(|row| changes.set(Table::Files, row_key(row), Some(vec![7; 60])));
+        rows.for_each(|row| changes.set(Table::Files, &row_key(row), Some(&[7; 60])));
         self.engine.apply(&changes, &mut || Ok(())).map_err(|error| match error {
             ize_store::engine::ApplyError::Refused(error) | ize_store::engine::ApplyError::Unknown(error) => error,
         })

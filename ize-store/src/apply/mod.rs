@@ -137,7 +137,10 @@ impl Apply<'_, '_> {
         }
         for op in ops {
             self.folders.note_history(op);
-            op.landmark.map_or(Ok(()), |landmark| self.mark(op.last_id, landmark))?;
+            if let Some(landmark) = op.landmark {
+                // Nobody can have marked it before.
+                self.draft.put_new(Table::Landmarks, key::op(op.last_id).as_slice(), encode_landmark(landmark))?;
+            }
         }
         Ok(())
     }
@@ -150,10 +153,6 @@ impl Apply<'_, '_> {
         if GroupRow::find(self.draft, at)?.is_none() {
             return Err(StorageError::Invalid(format!("no operation ends at {at}, so it cannot be a landmark")));
         }
-        self.mark(at, landmark)
-    }
-
-    fn mark(&mut self, at: OpId, landmark: Landmark) -> Result<()> {
         let mark = key::op(at);
         if let Some(value) = self.draft.get(Table::Landmarks, &mark)? {
             let known = decode_landmark(&value).ok_or_else(|| bad_row(Table::Landmarks, &mark))?;

@@ -94,7 +94,7 @@ impl Drop for Scratch {
 pub fn apply(engine: &dyn Engine, rows: impl IntoIterator<Item = (Table, Vec<u8>, Option<Vec<u8>>)>) {
     let mut changes = Changes::default();
     for (table, key, value) in rows {
-        changes.set(table, key, value);
+        changes.set(table, &key, value.as_deref());
     }
     engine.apply(&changes, &mut || Ok(())).expect("valid changes are applied");
 }
@@ -164,7 +164,7 @@ pub fn mutable_rows_are_replaced_and_removed(engine: &dyn Engine) {
 /// Changes whose barrier says no are not made.
 pub fn a_refused_barrier_changes_nothing(engine: &dyn Engine) {
     let mut changes = Changes::default();
-    changes.set(Table::Files, vec![1], Some(vec![1]));
+    changes.set(Table::Files, &[1], Some(&[1]));
     let refused = engine.apply(&changes, &mut || Err(StorageError::Full));
     assert!(matches!(refused, Err(ApplyError::Refused(_))));
     assert!(scan(engine, Table::Files, &[0]).is_empty());
@@ -220,7 +220,7 @@ pub fn what_was_applied_is_there_after_reopening(constructor: &dyn Constructor, 
         apply(&*engine, [(Table::Refs, vec![1; 90], Some(vec![round; 50])), (Table::Refs, vec![2; 9], None)]);
     }
     let mut refused = Changes::default();
-    refused.set(Table::Links, vec![1], Some(vec![1]));
+    refused.set(Table::Links, &[1], Some(&[1]));
     engine.apply(&refused, &mut || Err(StorageError::Full)).expect_err("the barrier says no");
     drop(engine);
     let moved = path.with_file_name("moved");

@@ -179,7 +179,7 @@ pub trait Engine: Send + Sync {
             let mut changes = Changes::default();
             while changes.count() < FILLED_AT_ONCE {
                 let Some((table, key, value)) = rows.next()? else { break };
-                changes.set(table, key.to_vec(), Some(value.to_vec()));
+                changes.set(table, key, Some(value));
             }
             if changes.count() == 0 {
                 return Ok(());

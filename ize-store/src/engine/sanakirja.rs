@@ -15,13 +15,15 @@ mod tree;
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ize_core::storage::{Result, StorageError};
 use parking_lot::{RwLock, RwLockReadGuard};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 use sanakirja::btree::{self, UDb};
 use sanakirja::{Commit, Env, MutTxn, RootDb, RootPageMut, Txn};
@@ -193,13 +195,31 @@ impl Engine for SanakirjaEngine {
         let bytes = rows.bytes();
         lengthen(&self.path, mapped.bytes + (bytes + bytes / 5).next_multiple_of(PAGE_BYTES))?;
         mapped.renew(&self.path)?;
-        let env = mapped.env()?;
+        let (env, bytes) = (mapped.env()?, mapped.bytes);
         drop(mapped);
-        let txn = guarded(|| {
-            let txn = Env::mut_txn_begin(env).map_err(|error| failed("making a new index", error))?;
-            fill_all(txn, rows)
+        let is_filled = AtomicBool::new(false);
+        let txn = std::thread::scope(|scope| {
+            scope.spawn(|| load_ahead(&self.path, bytes, &is_filled));
+            let filled = guarded(|| {
+                let txn = Env::mut_txn_begin(env).map_err(|error| failed("making a new index", error))?;
+                fill_all(txn, rows)
+            });
+            is_filled.store(true, Ordering::Relaxed);
+            filled
         })?;
         self.commit(txn).map_err(ApplyError::into_error)
+    }
+}
+
+/// Has the kernel make the pages of a new file, from the first on, until all are there or nobody wants them: else that takes
+/// longer than filling them. Only time is lost if it cannot.
+fn load_ahead(path: &Path, bytes: u64, is_filled: &AtomicBool) {
+    const STEP: NonZeroU64 = NonZeroU64::new(1 << 20).expect("it is not 0");
+    let Ok(file) = File::open(path) else { return };
+    for at in (0..bytes).step_by(1 << 20) {
+        if is_filled.load(Ordering::Relaxed) || fadvise(&file, at, Some(STEP), Advice::WillNeed).is_err() {
+            return;
+        }
     }
 }
 

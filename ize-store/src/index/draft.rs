@@ -38,27 +38,40 @@ impl<'a> Draft<'a> {
     /// Sets a row. One of a table that is not mutable must be new, or of this draft.
     pub(crate) fn put(&mut self, table: Table, key: impl Into<Key>, payload: Vec<u8>) -> Result<()> {
         let key = key.into();
-        let value = seal(table, &key, payload);
-        if key.len() + value.len() > table.entry_bytes_max() {
-            let bytes = key.len() + value.len();
-            return Err(StorageError::Invalid(format!("a row of {} would have {bytes} bytes", table.name())));
-        }
-        let added = row_hash(&key, &value);
-        self.set(table, key, Some(value), added)
+        let stored = if table.is_mutable() { self.stored_hash(table, &key)? } else { 0 };
+        self.set(table, key, Some(payload), stored)
+    }
+
+    /// As [`Draft::put`], for a row that is not stored yet, which saves looking for it in a mutable table.
+    pub(crate) fn put_new(&mut self, table: Table, key: impl Into<Key>, payload: Vec<u8>) -> Result<()> {
+        self.set(table, key.into(), Some(payload), 0)
     }
 
     /// Removes a row of a mutable table.
     pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<()> {
-        self.set(table, key.into(), None, 0)
+        let stored = self.stored_hash(table, &key)?;
+        self.set(table, key.into(), None, stored)
     }
 
-    /// Sets a row. `added` comes into the table's sum, what the row was goes out of it.
-    fn set(&mut self, table: Table, key: Key, value: Option<Vec<u8>>, added: u64) -> Result<()> {
-        let mut removed = 0;
-        if table.is_mutable() && self.changes.get(table, &key).is_none() {
-            removed = self.snapshot.get(table, &key)?.map_or(0, |value| row_hash(&key, &value));
+    /// Returns what a row of the snapshot adds to its table's sum, unless this draft has changed it already.
+    fn stored_hash(&self, table: Table, key: &[u8]) -> Result<u64> {
+        let stored = match self.changes.get(table, key) {
+            Some(_) => None,
+            None => self.snapshot.get(table, key)?,
+        };
+        Ok(stored.map_or(0, |value| row_hash(key, &value)))
+    }
+
+    /// Sets a row. It comes into the table's sum; `stored`, or what this draft had, goes out of it.
+    fn set(&mut self, table: Table, key: Key, payload: Option<Vec<u8>>, stored: u64) -> Result<()> {
+        let value = payload.map(|payload| seal(table, &key, payload));
+        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+        if bytes > table.entry_bytes_max() {
+            return Err(StorageError::Invalid(format!("a row of {} would have {bytes} bytes", table.name())));
         }
-        self.changes.replace(table, key, value, |key, before| {
+        let added = value.as_ref().map_or(0, |value| row_hash(&key, value));
+        let mut removed = stored;
+        self.changes.replace(table, key, value.as_deref(), |key, before| {
             removed = before.map_or(0, |value| row_hash(key, value));
         });
         let sum = &mut self.sums[table.number()];

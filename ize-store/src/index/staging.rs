@@ -7,6 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use ize_core::model::OpId;
 use ize_core::storage::Result;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use smallvec::SmallVec;
 
 use super::runs::{Merge, Runs};
 use super::versions::Versions;
@@ -15,6 +16,8 @@ use crate::engine::{ApplyError, Changes, Engine, Key, Snapshot, Step, Table, Vis
 
 /// What a row in memory takes beyond its key and its value.
 pub(super) const ROW_BYTES: usize = 80;
+/// What a row of [`Table::Content`] holds, so long that it needs no memory of its own.
+const CHUNK_BYTES: usize = 24;
 
 /// See the module.
 pub(crate) struct Staging {
@@ -31,7 +34,7 @@ struct Known {
     /// Those that have versions.
     versions: [Versions; Table::ALL.len()],
     /// [`Table::Content`], which is never asked for in order.
-    content: HashMap<Key, Box<[u8]>, BuildHasherDefault<FirstBytes>>,
+    content: HashMap<Key, SmallVec<[u8; CHUNK_BYTES]>, BuildHasherDefault<FirstBytes>>,
     bytes: usize,
     /// Where branches begin, in ascending order.
     bases: Vec<OpId>,
@@ -150,7 +153,7 @@ impl Known {
 
     fn learn_content(&mut self, key: &[u8], value: Option<&[u8]>) {
         let Some(value) = value else { return };
-        if self.content.insert(Key::from_slice(key), value.into()).is_none() {
+        if self.content.insert(Key::from_slice(key), SmallVec::from_slice(value)).is_none() {
             self.bytes += key.len() + value.len() + ROW_BYTES;
         }
     }
@@ -208,7 +211,7 @@ mod tests {
                     let on = if is_branched && at > base { branch } else { BranchId::MAIN };
                     let key = key::version(&[thing; 16], on, OpId::new(at));
                     let value = seal(Table::Extents, &key, vec![thing; 3]);
-                    changes.set(Table::Extents, key.to_vec(), Some(value));
+                    changes.set(Table::Extents, &key, Some(&value));
                 }
                 for engine in [&whole as &dyn Engine, &staging] {
                     engine.apply(&changes, &mut || Ok(())).unwrap();

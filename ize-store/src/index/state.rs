@@ -62,7 +62,7 @@ impl State {
         payload.extend_from_slice(&self.position.pack.to_be_bytes());
         payload.extend_from_slice(&self.position.offset.to_be_bytes());
         self.sums.iter().for_each(|sum| payload.extend_from_slice(&sum.to_be_bytes()));
-        changes.set(Table::Meta, KEY.to_vec(), Some(seal(Table::Meta, KEY, payload)));
+        changes.set(Table::Meta, KEY, Some(&seal(Table::Meta, KEY, payload)));
     }
 
     fn decode(payload: &[u8]) -> Option<Self> {

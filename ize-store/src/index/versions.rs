@@ -30,13 +30,17 @@ struct Kept {
 struct Version {
     /// The end of the key: the moment, inverted.
     moment: [u8; MOMENT_BYTES],
-    value: Box<[u8]>,
+    value: Vec<u8>,
 }
 
 impl Version {
     fn at(&self) -> OpId {
-        OpId::new(!u64::from_be_bytes(self.moment))
+        moment_at(self.moment)
     }
+}
+
+fn moment_at(moment: [u8; MOMENT_BYTES]) -> OpId {
+    OpId::new(!u64::from_be_bytes(moment))
 }
 
 impl Kept {
@@ -51,22 +55,26 @@ impl Versions {
     pub(crate) fn learn(&mut self, key: &[u8], value: &[u8], bases: &[OpId]) -> (usize, usize) {
         let Some((thing, moment)) = key.split_last_chunk::<MOMENT_BYTES>() else { return (0, 0) };
         let added = key.len() + value.len() + ROW_BYTES;
-        let version = Version { moment: *moment, value: value.into() };
+        let version = || Version { moment: *moment, value: value.to_vec() };
         match self.things.entry(Key::from_slice(thing)) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Kept { newest: version, older: Vec::new() });
+                vacant.insert(Kept { newest: version(), older: Vec::new() });
                 (added, 0)
             }
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                let until = version.at();
-                let before = std::mem::replace(&mut known.newest, version);
-                let base = bases.partition_point(|base| *base < before.at());
-                if bases.get(base).is_some_and(|base| *base < until) {
+                let base = bases.partition_point(|base| *base < known.newest.at());
+                if bases.get(base).is_some_and(|base| *base < moment_at(*moment)) {
+                    let before = std::mem::replace(&mut known.newest, version());
                     known.older.insert(0, before);
                     (added, 0)
                 } else {
-                    (added, key.len() + before.value.len() + ROW_BYTES)
+                    // In the memory that the one before had.
+                    let taken = key.len() + known.newest.value.len() + ROW_BYTES;
+                    known.newest.moment = *moment;
+                    known.newest.value.clear();
+                    known.newest.value.extend_from_slice(value);
+                    (added, taken)
                 }
             }
         }
