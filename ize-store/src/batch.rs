@@ -67,6 +67,11 @@ pub(crate) struct Derived {
     pub(crate) hash: ContentHash,
 }
 
+impl Derived {
+    /// Stands for the hash where the chunk was not made, because what it was to be made of was damaged.
+    pub(crate) const NOT_MADE: ContentHash = ContentHash::from_bytes([0; 32]);
+}
+
 /// What follows the operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tail {

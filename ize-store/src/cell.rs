@@ -9,7 +9,8 @@ use crate::pack::Place;
 pub(crate) const CELL_BYTES: u64 = 64 * 1024;
 /// A list of at most this many pieces is kept in the index. Page-sized writes never need more.
 pub(crate) const PIECES_MAX: usize = 16;
-/// A list of at most this many pieces is kept as a chunk of its own; a longer one is filled up to one piece.
+/// A list of at most this many pieces is kept as a chunk of its own; a longer one is filled up to one piece, unless content
+/// of it is damaged.
 pub(crate) const SPILLED_MAX: usize = 512;
 const PIECE_BYTES: usize = 18;
 
@@ -57,6 +58,12 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Returns a cell of which nothing is known but that its first bytes hold content.
+    pub(crate) fn lost(bytes: u32) -> Self {
+        let piece = Piece { start: 0, end: bytes, chunk: Place::LOST, skip: 0 };
+        Self { pieces: if bytes > 0 { vec![piece] } else { Vec::new() } }
+    }
+
     /// Makes a range a hole.
     pub(crate) fn clear(&mut self, start: u32, end: u32) {
         self.replace(start, end, &[]);

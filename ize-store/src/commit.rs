@@ -101,11 +101,17 @@ impl Derive for Deriving<'_, '_> {
         draft: &mut Draft<'_>,
         op: OpId,
         build: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
-    ) -> Result<Chunk> {
-        let content = build(self.chunks)?;
+    ) -> Result<Option<Chunk>> {
+        let content = match build(self.chunks) {
+            Err(StorageError::Corrupt(_)) => {
+                self.derived.push(Derived { op, hash: Derived::NOT_MADE });
+                return Ok(None);
+            }
+            built => built?,
+        };
         let (hash, chunk) = self.chunks.put(draft, &content, |_| Ok(None))?;
         self.derived.push(Derived { op, hash });
-        Ok(chunk)
+        Ok(Some(chunk))
     }
 
     fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {
@@ -122,7 +128,7 @@ impl Derive for NoChunks {
         _: &mut Draft<'_>,
         op: OpId,
         _: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
-    ) -> Result<Chunk> {
+    ) -> Result<Option<Chunk>> {
         Err(StorageError::Invalid(format!("{op} needs content where it cannot")))
     }
 

@@ -275,7 +275,7 @@ impl ChunkWriter<'_> {
         before: impl FnOnce(&Draft<'_>) -> Result<Option<Place>>,
     ) -> Result<(ContentHash, Chunk)> {
         let hash = ContentHash::of(content);
-        if let Some(known) = find(draft, &hash)?.filter(|known| known.place != Place::LOST) {
+        if let Some(known) = find(draft, &hash)?.filter(|known| !known.place.is_lost()) {
             return Ok((hash, known));
         }
         let len = u32::try_from(content.len()).map_err(|_| StorageError::Invalid("a chunk is too long".to_owned()))?;

@@ -150,7 +150,7 @@ impl Replay<'_> {
                 let (op, what) = (stored.op.id, &stored.op.op_type);
                 self.lost(format!("{len} bytes of {op} ({what}) on {} are lost", stored.op.op_type.file()));
             }
-            chunks.push(chunk.unwrap_or(Chunk { place: Place::LOST, len }));
+            chunks.push(chunk.unwrap_or(Chunk { place: Place::lost(hash), len }));
         }
         Ok(chunks)
     }
@@ -230,14 +230,19 @@ impl Derive for Recorded<'_> {
         draft: &mut Draft<'_>,
         op: OpId,
         _: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
-    ) -> Result<Chunk> {
+    ) -> Result<Option<Chunk>> {
         while self.derived.front().is_some_and(|derived| derived.op < op) {
             self.derived.pop_front();
         }
         let due = self.derived.front().is_some_and(|derived| derived.op == op);
-        let hash = if due { self.derived.pop_front().map(|derived| derived.hash) } else { None };
-        let known = hash.map(|hash| find(draft, &hash)).transpose()?.flatten();
-        Ok(known.unwrap_or(Chunk { place: Place::LOST, len: 0 }))
+        let lost = |place| Some(Chunk { place, len: 0 });
+        let Some(Derived { hash, .. }) = due.then(|| self.derived.pop_front()).flatten() else {
+            return Ok(lost(Place::LOST));
+        };
+        if hash == Derived::NOT_MADE {
+            return Ok(None);
+        }
+        Ok(find(draft, &hash)?.or_else(|| lost(Place::lost(&hash))))
     }
 
     fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {

@@ -14,7 +14,7 @@ use crate::replay::{ROWS_MAX, Replay, branch_bases};
 /// What applying operations asks for may take so many bytes in memory.
 const STAGED_BYTES_MAX: usize = 512 << 20;
 /// So many changed rows are staged at once: few, so that they stay in the processor's cache.
-const STAGED_AT_ONCE: usize = 8_000;
+const STAGED_AT_ONCE: usize = 4_000;
 
 /// Fills an empty index from the packs.
 pub(crate) struct Rebuild<'a> {

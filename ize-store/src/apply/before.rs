@@ -92,7 +92,7 @@ fn last_chunk(draft: &Draft<'_>, lineage: &Lineage, file: FileId, range: CellRan
         let cell = decode_cell(&prefix, value, |_| Ok(bytes::Bytes::new()))?;
         let within = |piece: &Piece| piece.clip(start, end).map_or(0, |piece| piece.len());
         let best = cell.pieces.iter().max_by_key(|piece| (within(piece), piece.len()));
-        Ok(best.map(|piece| piece.chunk).filter(|chunk| *chunk != Place::LOST))
+        Ok(best.map(|piece| piece.chunk).filter(|chunk| !chunk.is_lost()))
     })
 }
 

@@ -155,17 +155,25 @@ impl Apply<'_, '_> {
 
     fn cell(&self, lineage: &Lineage, file: FileId, number: u64) -> Result<Cell> {
         let prefix = key::cell(file, number);
-        match self.draft.newest(Table::Extents, &prefix, lineage)? {
-            Some((_, value)) => decode_cell(&prefix, &value, |chunk| self.derive.list(chunk)),
-            None => Ok(Cell::default()),
-        }
+        let Some((_, value)) = self.draft.newest(Table::Extents, &prefix, lineage)? else { return Ok(Cell::default()) };
+        decode_cell(&prefix, &value, |chunk| match self.derive.list(chunk) {
+            // What follows must not be lost with it.
+            Err(StorageError::Corrupt(_)) => {
+                let end = self.file(lineage, file)?.map_or(0, |row| row.content_end);
+                let bytes = end.saturating_sub(number.saturating_mul(CELL_BYTES)).min(CELL_BYTES);
+                Ok(Cell::lost(u32::try_from(bytes).unwrap_or(u32::MAX)).encode().into())
+            }
+            list => list,
+        })
     }
 
     /// Stores a version of a cell.
     fn put_cell(&mut self, op: &OpCode, file: FileId, number: u64, mut cell: Cell) -> Result<()> {
         while cell.pieces.len() > PIECES_MAX {
             let Some(run) = cell.cheapest_run() else { break };
-            self.merge(op, &mut cell, run)?;
+            if !self.merge(op, &mut cell, run)? {
+                break;
+            }
         }
         if cell.pieces.len() > SPILLED_MAX {
             let all = 0..cell.pieces.len();
@@ -173,7 +181,7 @@ impl Apply<'_, '_> {
         }
         let value = if cell.pieces.len() > PIECES_MAX {
             let list = self.derive.derive(self.draft, op.id, &mut |_| Ok(cell.encode()))?;
-            value_of(1, &encode_chunk(list))
+            value_of(1, &encode_chunk(list.unwrap_or(Chunk { place: Place::LOST, len: 0 })))
         } else {
             value_of(0, &cell.encode())
         };
@@ -181,15 +189,17 @@ impl Apply<'_, '_> {
         self.draft.put(Table::Extents, key, value)
     }
 
-    /// Replaces some pieces, and holes between them, by one piece of a new chunk.
-    fn merge(&mut self, op: &OpCode, cell: &mut Cell, run: std::ops::Range<usize>) -> Result<()> {
+    /// Replaces some pieces, and holes between them, by one piece of a new chunk. Tells whether it could: not if content of
+    /// theirs is damaged.
+    fn merge(&mut self, op: &OpCode, cell: &mut Cell, run: std::ops::Range<usize>) -> Result<bool> {
         let (start, end) = (cell.pieces[run.start].start, cell.pieces[run.end - 1].end);
         let chunk = self.derive.derive(self.draft, op.id, &mut |chunks| {
             let mut content = vec![0; (end - start) as usize];
             copy_out(cell, start, &mut content, chunks)?;
             Ok(content)
         })?;
+        let Some(chunk) = chunk else { return Ok(false) };
         cell.replace(start, end, &[Piece { start, end, chunk: chunk.place, skip: 0 }]);
-        Ok(())
+        Ok(true)
     }
 }

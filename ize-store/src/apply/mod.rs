@@ -25,13 +25,14 @@ use crate::index::{
 
 /// Makes or finds the chunks that applying an operation needs beyond the operation's own.
 pub(crate) trait Derive {
-    /// Returns the chunk whose content `build` makes. A replay finds it instead.
+    /// Returns the chunk whose content `build` makes; `None` if it was to be made of content that is damaged. A replay
+    /// finds it, or that it was not made.
     fn derive(
         &mut self,
         draft: &mut Draft<'_>,
         op: OpId,
         build: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
-    ) -> Result<Chunk>;
+    ) -> Result<Option<Chunk>>;
 
     /// Returns the content of a list of pieces.
     fn list(&self, chunk: Chunk) -> Result<bytes::Bytes>;

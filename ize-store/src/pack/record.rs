@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ize_core::model::ContentHash;
 use ize_core::storage::{Result, StorageError};
 
 /// What a record holds.
@@ -63,8 +64,20 @@ pub(crate) struct Place {
 impl Place {
     /// Bytes of an encoded place.
     pub(crate) const BYTES: usize = 12;
-    /// The place of content that was lost.
+    /// The place of content that was lost, of which nothing else is known.
     pub(crate) const LOST: Self = Self { pack: u32::MAX, offset: 0, len: 0 };
+
+    /// Returns the place of content that was lost: each has its own, so that pieces of different ones stay apart, as they
+    /// were when both were there.
+    pub(crate) fn lost(hash: &ContentHash) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
+        Self { offset: u32::from_be_bytes([a, b, c, d]), len: u32::from_be_bytes([e, f, g, h]), ..Self::LOST }
+    }
+
+    /// Tells whether content was lost.
+    pub(crate) const fn is_lost(self) -> bool {
+        self.pack == Self::LOST.pack
+    }
 
     pub(crate) fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];

@@ -91,7 +91,7 @@ impl Packs {
     /// # Errors
     /// [`StorageError::Corrupt`] if the pack is missing or too short.
     pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>> {
-        if place == Place::LOST {
+        if place.is_lost() {
             return Err(StorageError::Corrupt("this content was in a damaged part of a pack and is lost".to_owned()));
         }
         let mut bytes = vec![0; place.len as usize];
