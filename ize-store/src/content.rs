@@ -275,29 +275,49 @@ impl ChunkWriter<'_> {
         before: impl FnOnce(&Draft<'_>) -> Result<Option<Place>>,
     ) -> Result<(ContentHash, Chunk)> {
         let hash = ContentHash::of(content);
-        if let Some(known) = find(draft, &hash)?.filter(|known| !known.place.is_lost()) {
+        let known = find(draft, &hash)?;
+        if let Some(known) = known
+            && self.is_whole(known.place)?
+        {
             return Ok((hash, known));
         }
         let len = u32::try_from(content.len()).map_err(|_| StorageError::Invalid("a chunk is too long".to_owned()))?;
         let head = [hash.as_bytes().as_slice(), &len.to_be_bytes()].concat();
-        let place = match self.pack(content, || before(draft))? {
-            Packed::Whole => {
-                let place = self.writer.append(Kind::Chunk, &[&head, content])?;
-                return self.enter(draft, hash, Chunk { place, len });
-            }
-            Packed::Compressed(bytes) => self.writer.append(Kind::ZstdChunk, &[&head, &bytes])?,
+        let packed = self.pack(content, || before(draft))?;
+        let place = match &packed {
+            Packed::Whole => self.writer.append(Kind::Chunk, &[&head, content])?,
+            Packed::Compressed(bytes) => self.writer.append(Kind::ZstdChunk, &[&head, bytes])?,
             Packed::Delta { base, depth, bytes } => {
-                self.writer.append(Kind::DeltaChunk, &[&head, &base.encode(), &[depth], &bytes])?
+                self.writer.append(Kind::DeltaChunk, &[&head, &base.encode(), &[*depth], bytes])?
             }
         };
-        // What comes next may well be its next version.
-        self.packed.keep(place, &Bytes::copy_from_slice(content));
-        self.enter(draft, hash, Chunk { place, len })
+        if !matches!(packed, Packed::Whole) {
+            // What comes next may well be its next version.
+            self.packed.keep(place, &Bytes::copy_from_slice(content));
+        }
+        let chunk = Chunk { place, len };
+        // Where a damaged one has this hash, a new index will find this one.
+        if known.is_none() {
+            draft.put(Table::Content, hash.as_bytes().to_vec(), encode_chunk(chunk))?;
+        }
+        Ok((hash, chunk))
     }
 
-    fn enter(&self, draft: &mut Draft<'_>, hash: ContentHash, chunk: Chunk) -> Result<(ContentHash, Chunk)> {
-        draft.put(Table::Content, hash.as_bytes().to_vec(), encode_chunk(chunk))?;
-        Ok((hash, chunk))
+    /// Tells whether a chunk, and what it is made of, passes the checks of the packs.
+    fn is_whole(&self, place: Place) -> Result<bool> {
+        let mut at = place;
+        for _ in 0..=DEPTH_MAX {
+            let record = match self.record(at) {
+                Err(StorageError::Corrupt(_)) => return Ok(false),
+                record => record?,
+            };
+            match ChunkRecord::split(&record).map(|chunk| chunk.form) {
+                Some(Form::Delta { base, .. }) => at = base,
+                Some(Form::Whole | Form::Compressed) => return Ok(true),
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     fn pack(&mut self, content: &[u8], before: impl FnOnce() -> Result<Option<Place>>) -> Result<Packed> {

@@ -126,3 +126,22 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
     assert!(whole[end - 1] == Some([3; 16]));
     check_index(&dir, store, &log, file, CELL);
 }
+
+/// Content is stored once, but not if what is stored of it cannot be read any more.
+#[test]
+fn damaged_content_that_comes_again_is_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
+    let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
+    let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(CELL).collect();
+    let first = log.create_with(FileId::ROOT, "a", &content);
+    commit(&store, &mut log);
+    drop(store);
+    damage_chunk(&dir, |_| 0);
+    let store = open(&dir);
+    let second = log.create_with(FileId::ROOT, "b", &content);
+    commit(&store, &mut log);
+    let is_there = |store: &Store, file| parts(store, &log, file, CELL).iter().flatten().flatten().eq(&content);
+    assert!(!is_there(&store, first) && is_there(&store, second));
+    check_index(&dir, store, &log, second, CELL);
+}
