@@ -363,15 +363,16 @@ impl Journal {
 
     /// Returns the segments all of whose records are at most `through`: nobody needs them any more.
     pub fn trimmable(&self, through: Seq) -> Trimmed {
-        let numbers =
-            self.closed.iter().take_while(|closed| closed.last_seq <= through).map(|closed| closed.header.number);
-        Trimmed { medium: self.medium.clone(), numbers: numbers.collect(), removed: 0 }
+        let segments = self.closed.iter().take_while(|closed| closed.last_seq <= through);
+        let segments = segments.map(|closed| (closed.header.number, Arc::clone(&closed.file))).collect();
+        Trimmed { medium: self.medium.clone(), segments, removed: 0 }
     }
 
-    /// Forgets the segments that [`Trimmed::remove`] has removed.
+    /// Forgets the segments that [`Trimmed::remove`] has removed. Their space is free once `trimmed` is dropped too, which
+    /// closes their files and may take a while.
     pub fn finish_trim(&mut self, trimmed: &Trimmed) {
-        let removed = &trimmed.numbers[..trimmed.removed];
-        self.closed.retain(|closed| !removed.contains(&closed.header.number));
+        let removed = &trimmed.segments[..trimmed.removed];
+        self.closed.retain(|closed| !removed.iter().any(|(number, _)| *number == closed.header.number));
     }
 
     /// Removes all segments: everything in them is committed. The next record begins a new one.
@@ -379,10 +380,11 @@ impl Journal {
     /// # Errors
     /// Those of the medium.
     pub fn clear(&mut self) -> Result<()> {
-        let mut numbers: Vec<u64> = self.closed.drain(..).map(|closed| closed.header.number).collect();
-        numbers.extend(self.active.take().map(|active| active.header.number));
-        numbers.extend(self.spares.drain(..).map(|spare| spare.number));
-        Trimmed { medium: self.medium.clone(), numbers, removed: 0 }.remove()
+        let closed = self.closed.drain(..).map(|closed| (closed.header.number, closed.file));
+        let active = self.active.take().map(|active| (active.header.number, active.file));
+        let spares = self.spares.drain(..).map(|spare| (spare.number, spare.file));
+        let segments = closed.chain(active).chain(spares).collect();
+        Trimmed { medium: self.medium.clone(), segments, removed: 0 }.remove()
     }
 
     /// Returns the most space that the segments take, but for records without data.
@@ -470,7 +472,7 @@ impl SyncPoint {
 #[must_use]
 pub struct Trimmed {
     medium: Arc<dyn Medium>,
-    numbers: Vec<u64>,
+    segments: Vec<(u64, Arc<dyn MediumFile>)>,
     removed: usize,
 }
 
@@ -481,7 +483,7 @@ impl Trimmed {
     /// # Errors
     /// Those of the medium.
     pub fn remove(&mut self) -> Result<()> {
-        for number in &self.numbers[self.removed..] {
+        for (number, _) in &self.segments[self.removed..] {
             failpoint::pass("trim");
             self.medium.remove(*number).map_err(JournalError::io("removing a journal segment"))?;
             failpoint::pass("trimmed");
@@ -492,6 +494,6 @@ impl Trimmed {
 
     /// Tells whether there is anything to remove.
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.segments.is_empty()
     }
 }

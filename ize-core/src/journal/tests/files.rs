@@ -70,3 +70,26 @@ fn a_torn_end_is_cleared_on_disk() {
     assert!(fs::read(&path).unwrap()[end..].iter().all(|byte| *byte == 0));
     assert_eq!(records(&journal).len(), 1);
 }
+
+/// Closing a removed file frees its space, which takes a while: nobody who appends meanwhile may wait for that.
+#[test]
+fn trimmed_segments_are_closed_by_who_removed_them_not_by_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(Arc::new(FsMedium::open(dir.path()).unwrap()), options()).unwrap();
+    for id in 1..=16 {
+        journal.append_op(&op(id, 12_000)).unwrap();
+    }
+    let still_open = || {
+        let of_ours = |link: &fs::DirEntry| {
+            fs::read_link(link.path())
+                .is_ok_and(|to| to.starts_with(dir.path()) && to.to_string_lossy().ends_with(" (deleted)"))
+        };
+        fs::read_dir("/proc/self/fd").unwrap().filter(|link| of_ours(link.as_ref().unwrap())).count()
+    };
+    let mut trimmed = journal.trimmable(Seq::new(11));
+    trimmed.remove().unwrap();
+    journal.finish_trim(&trimmed);
+    assert_eq!(still_open(), 2);
+    drop(trimmed);
+    assert_eq!(still_open(), 0);
+}
