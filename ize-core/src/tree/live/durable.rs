@@ -41,7 +41,9 @@ impl Live {
         if let Err(error) = marked {
             return then(Err(error));
         }
-        self.make_durable(then, is_handed_over, move || match scope {
+        // The journal has nothing of a file that is ignored.
+        let is_only_there = is_handed_over || open.node.history().is_none();
+        self.make_durable(then, is_only_there, move || match scope {
             SyncScope::File => host::sync(&open.fd, Durable::All),
             SyncScope::Data | SyncScope::Write => host::sync(&open.fd, Durable::Data),
         });
@@ -49,24 +51,29 @@ impl Live {
 
     pub(super) fn sync_folder(&self, handle: Handle, then: Then) {
         // A descriptor of its own: listings through the handle go on meanwhile.
-        let folder = self
-            .handles
-            .directory(handle)
-            .and_then(|directory| rustix::io::fcntl_dupfd_cloexec(directory.fd.lock().as_fd(), 0));
+        let folder = self.handles.directory(handle).and_then(|directory| {
+            let fd = rustix::io::fcntl_dupfd_cloexec(directory.fd.lock().as_fd(), 0)?;
+            Ok((directory.node.history().is_none(), fd))
+        });
         match folder {
-            Ok(folder) => self.make_durable(then, false, move || host::sync(&folder, Durable::All)),
+            Ok((is_ignored, folder)) => {
+                // Where there are rules, a recorded folder may have names of ignored files.
+                let is_only_there = is_ignored || !self.ignore().is_empty();
+                self.make_durable(then, is_only_there, move || host::sync(&folder, Durable::All));
+            }
             Err(errno) => then(Err(errno.into())),
         }
     }
 
-    /// Makes the journal durable, and where that is wanted what `sync_working` syncs; then calls back.
+    /// Makes the journal durable, and where that is wanted, or what was written is only in `working/`, what `sync_working`
+    /// syncs; then calls back.
     fn make_durable(
         &self,
         then: Then,
-        is_handed_over: bool,
+        is_only_there: bool,
         sync_working: impl FnOnce() -> Result<(), Errno> + Send + 'static,
     ) {
-        if !self.sync_working && !is_handed_over {
+        if !self.sync_working && !is_only_there {
             return self.recorder.on_durable(|outcome| then(outcome.map_err(recording)));
         }
         let (sender, journal) = mpsc::sync_channel(1);
