@@ -70,6 +70,8 @@ pub(crate) struct Derived {
 impl Derived {
     /// Stands for the hash where the chunk was not made, because what it was to be made of was damaged.
     pub(crate) const NOT_MADE: ContentHash = ContentHash::from_bytes([0; 32]);
+    /// Says that a list of pieces was damaged when it was needed.
+    pub(crate) const LIST_LOST: ContentHash = ContentHash::from_bytes([255; 32]);
 }
 
 /// What follows the operations.

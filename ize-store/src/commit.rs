@@ -114,8 +114,14 @@ impl Derive for Deriving<'_, '_> {
         Ok(Some(chunk))
     }
 
-    fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {
-        self.chunks.chunk(chunk.place)
+    fn list(&mut self, op: OpId, chunk: Chunk) -> Result<Option<bytes::Bytes>> {
+        match self.chunks.chunk(chunk.place) {
+            Err(StorageError::Corrupt(_)) => {
+                self.derived.push(Derived { op, hash: Derived::LIST_LOST });
+                Ok(None)
+            }
+            list => list.map(Some),
+        }
     }
 }
 
@@ -132,7 +138,7 @@ impl Derive for NoChunks {
         Err(StorageError::Invalid(format!("{op} needs content where it cannot")))
     }
 
-    fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {
+    fn list(&mut self, _: OpId, chunk: Chunk) -> Result<Option<bytes::Bytes>> {
         Err(StorageError::Invalid(format!("the content at {} is not to be read here", chunk.place)))
     }
 }

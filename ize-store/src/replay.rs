@@ -231,22 +231,34 @@ impl Derive for Recorded<'_> {
         op: OpId,
         _: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
     ) -> Result<Option<Chunk>> {
-        while self.derived.front().is_some_and(|derived| derived.op < op) {
-            self.derived.pop_front();
-        }
-        let due = self.derived.front().is_some_and(|derived| derived.op == op);
         let lost = |place| Some(Chunk { place, len: 0 });
-        let Some(Derived { hash, .. }) = due.then(|| self.derived.pop_front()).flatten() else {
-            return Ok(lost(Place::LOST));
-        };
+        let Some(hash) = self.take(op, |_| true) else { return Ok(lost(Place::LOST)) };
         if hash == Derived::NOT_MADE {
             return Ok(None);
         }
         Ok(find(draft, &hash)?.or_else(|| lost(Place::lost(&hash))))
     }
 
-    fn list(&self, chunk: Chunk) -> Result<bytes::Bytes> {
-        self.chunks.chunk(chunk.place)
+    fn list(&mut self, op: OpId, chunk: Chunk) -> Result<Option<bytes::Bytes>> {
+        if self.take(op, |hash| hash == Derived::LIST_LOST).is_some() {
+            return Ok(None);
+        }
+        match self.chunks.chunk(chunk.place) {
+            Err(StorageError::Corrupt(_)) => Ok(None),
+            list => list.map(Some),
+        }
+    }
+}
+
+impl Recorded<'_> {
+    /// Takes the next hash, if it is of this operation and wanted.
+    fn take(&mut self, op: OpId, is_wanted: impl FnOnce(ContentHash) -> bool) -> Option<ContentHash> {
+        while self.derived.front().is_some_and(|derived| derived.op < op) {
+            self.derived.pop_front();
+        }
+        let next = self.derived.front().filter(|next| next.op == op && is_wanted(next.hash))?.hash;
+        self.derived.pop_front();
+        Some(next)
     }
 }
 

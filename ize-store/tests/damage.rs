@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use ize_core::conformance::LogBuilder;
-use ize_core::model::{FileId, View};
+use ize_core::model::{FileId, OpId, View};
 use ize_core::storage::{Batch, FileSystemStorage, Severity, StorageError};
 use ize_store::{Store, StoreOptions};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ fn commit(store: &Store, log: &mut LogBuilder) {
     store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
 }
 
-/// Flips a bit at the end of one of the records that hold content, which are in the order in which they were stored.
+/// Flips a bit, or flips it back, at the end of one of the records that hold content, which are in the order in which they were stored.
 fn damage_chunk(dir: &TempDir, pick: impl FnOnce(&[std::ops::Range<usize>]) -> usize) {
     let path = dir.path().join("packs/00000001.pack");
     let mut pack = std::fs::read(&path).unwrap();
@@ -37,11 +37,28 @@ fn damage_chunk(dir: &TempDir, pick: impl FnOnce(&[std::ops::Range<usize>]) -> u
     std::fs::write(&path, pack).unwrap();
 }
 
+/// Returns a store with a file that is one chunk, which cannot be compressed and is damaged then.
+fn with_damaged_file(dir: &TempDir) -> (Store, LogBuilder, FileId, Vec<u8>) {
+    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
+    let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
+    let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(CELL).collect();
+    let file = log.create_with(FileId::ROOT, "a", &content);
+    commit(&store, &mut log);
+    drop(store);
+    damage_chunk(dir, |_| 0);
+    (open(dir), log, file, content)
+}
+
 /// Returns what every 16 bytes of a file are; `None` where they are damaged.
 fn parts(store: &Store, log: &LogBuilder, file: FileId, bytes: usize) -> Vec<Option<[u8; 16]>> {
+    parts_at(store, log.head(), file, bytes)
+}
+
+fn parts_at(store: &Store, at: OpId, file: FileId, bytes: usize) -> Vec<Option<[u8; 16]>> {
+    let view = View::main(at);
     let read = |at: usize| {
         let mut part = [0; 16];
-        match store.read(View::main(log.head()), file, at as u64, &mut part) {
+        match store.read(view, file, at as u64, &mut part) {
             Ok(_) => Some(part),
             Err(StorageError::Corrupt(_)) => None,
             Err(error) => panic!("{error}"),
@@ -67,14 +84,7 @@ fn check_index(dir: &TempDir, store: Store, log: &LogBuilder, file: FileId, byte
 #[test]
 fn small_writes_between_damaged_content_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
-    let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
-    let old: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(CELL).collect();
-    let file = log.create_with(FileId::ROOT, "a", &old);
-    commit(&store, &mut log);
-    drop(store);
-    damage_chunk(&dir, |_| 0);
-    let store = open(&dir);
+    let (store, mut log, file, old) = with_damaged_file(&dir);
     for at in (0..CELL).step_by(64) {
         log.write(file, at as u64, &[7; 16]);
         if at % 4096 == 0 {
@@ -105,9 +115,13 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
         log.write(file, at as u64, &[3; 16]);
     }
     commit(&store, &mut log);
-    let whole = parts(&store, &log, file, CELL);
+    let (whole, before) = (parts(&store, &log, file, CELL), log.head());
     drop(store);
-    damage_chunk(&dir, |chunks| chunks.len() - 1);
+    let mut damaged = 0;
+    damage_chunk(&dir, |chunks| {
+        damaged = chunks.len() - 1;
+        damaged
+    });
     let store = open(&dir);
     assert!(parts(&store, &log, file, CELL)[..16].iter().all(Option::is_none));
     log.write(file, 32, &[5; 16]);
@@ -124,21 +138,21 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
         assert_eq!(part, expected, "{number}");
     }
     assert!(whole[end - 1] == Some([3; 16]));
+    let after = parts(&store, &log, file, CELL);
     check_index(&dir, store, &log, file, CELL);
+    // Whoever has a copy of what was damaged gets back what was there then; what was made of it afterwards stays.
+    damage_chunk(&dir, |_| damaged);
+    Store::rebuild_index(dir.path(), &mut |finding| panic!("{finding:?}")).unwrap();
+    let store = open(&dir);
+    assert!(parts_at(&store, before, file, CELL) == whole);
+    assert!(parts(&store, &log, file, CELL) == after);
 }
 
 /// Content is stored once, but not if what is stored of it cannot be read any more.
 #[test]
 fn damaged_content_that_comes_again_is_stored_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
-    let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
-    let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(CELL).collect();
-    let first = log.create_with(FileId::ROOT, "a", &content);
-    commit(&store, &mut log);
-    drop(store);
-    damage_chunk(&dir, |_| 0);
-    let store = open(&dir);
+    let (store, mut log, first, content) = with_damaged_file(&dir);
     let second = log.create_with(FileId::ROOT, "b", &content);
     commit(&store, &mut log);
     let is_there = |store: &Store, file| parts(store, &log, file, CELL).iter().flatten().flatten().eq(&content);

@@ -3,7 +3,7 @@
 use ize_core::model::{FileId, OpCode};
 use ize_core::storage::{Result, StorageError};
 
-use super::Apply;
+use super::{Apply, file_row};
 use crate::cell::{CELL_BYTES, Cell, Chunk, PIECES_MAX, Piece, SPILLED_MAX, split};
 use crate::content::{copy_out, encode_chunk};
 use crate::engine::Table;
@@ -70,7 +70,7 @@ impl Apply<'_, '_> {
                 return Err(StorageError::Corrupt(format!("{} has a chunk of the wrong length", op.id)));
             }
             let piece = Piece { start: from, end: until, chunk: chunk.place, skip: 0 };
-            let mut cell = self.cell(lineage, file, number)?;
+            let mut cell = self.cell(op, lineage, file, number)?;
             cell.replace(from, until, &[piece]);
             self.put_cell(op, file, number, cell)?;
         }
@@ -96,7 +96,7 @@ impl Apply<'_, '_> {
         while let Some(number) = self.next_cell(file, from / CELL_BYTES)?.filter(|_| from < end) {
             from = from.max(number.saturating_mul(CELL_BYTES));
             let Some((number, start, until)) = split(from, end.saturating_sub(from)).next() else { break };
-            let mut cell = self.cell(lineage, file, number)?;
+            let mut cell = self.cell(op, lineage, file, number)?;
             if cell.pieces.iter().any(|piece| piece.clip(start, until).is_some()) {
                 cell.clear(start, until);
                 self.put_cell(op, file, number, cell)?;
@@ -118,7 +118,7 @@ impl Apply<'_, '_> {
         while let Some(number) = self.next_cell(source, from / CELL_BYTES)?.filter(|_| from < until) {
             from = from.max(number.saturating_mul(CELL_BYTES));
             let Some((number, start, stop)) = split(from, until.saturating_sub(from)).next() else { break };
-            let cell = self.cell(lineage, source, number)?;
+            let cell = self.cell(op, lineage, source, number)?;
             for piece in cell.pieces.iter().filter_map(|piece| piece.clip(start, stop)) {
                 let at = number * CELL_BYTES + u64::from(piece.start) - source_offset + offset;
                 self.paste(op, lineage, file, at, piece)?;
@@ -133,7 +133,7 @@ impl Apply<'_, '_> {
     fn paste(&mut self, op: &OpCode, lineage: &Lineage, file: FileId, at: u64, piece: Piece) -> Result<()> {
         let mut skip = piece.skip;
         for (number, start, end) in split(at, u64::from(piece.len())) {
-            let mut cell = self.cell(lineage, file, number)?;
+            let mut cell = self.cell(op, lineage, file, number)?;
             cell.replace(start, end, &[Piece { start, end, chunk: piece.chunk, skip }]);
             self.put_cell(op, file, number, cell)?;
             skip += end - start;
@@ -153,17 +153,17 @@ impl Apply<'_, '_> {
         Ok(found.filter(|(found, _)| found.starts_with(&key::file(file))).and_then(|(found, _)| key::number(&found, 8)))
     }
 
-    fn cell(&self, lineage: &Lineage, file: FileId, number: u64) -> Result<Cell> {
+    fn cell(&mut self, op: &OpCode, lineage: &Lineage, file: FileId, number: u64) -> Result<Cell> {
         let prefix = key::cell(file, number);
         let Some((_, value)) = self.draft.newest(Table::Extents, &prefix, lineage)? else { return Ok(Cell::default()) };
-        decode_cell(&prefix, &value, |chunk| match self.derive.list(chunk) {
+        decode_cell(&prefix, &value, |chunk| match self.derive.list(op.id, chunk)? {
+            Some(list) => Ok(list),
             // What follows must not be lost with it.
-            Err(StorageError::Corrupt(_)) => {
-                let end = self.file(lineage, file)?.map_or(0, |row| row.content_end);
+            None => {
+                let end = file_row(self.draft, lineage, file)?.map_or(0, |row| row.content_end);
                 let bytes = end.saturating_sub(number.saturating_mul(CELL_BYTES)).min(CELL_BYTES);
                 Ok(Cell::lost(u32::try_from(bytes).unwrap_or(u32::MAX)).encode().into())
             }
-            list => list,
         })
     }
 

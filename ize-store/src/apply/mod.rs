@@ -34,8 +34,8 @@ pub(crate) trait Derive {
         build: &mut dyn FnMut(&dyn Chunks) -> Result<Vec<u8>>,
     ) -> Result<Option<Chunk>>;
 
-    /// Returns the content of a list of pieces.
-    fn list(&self, chunk: Chunk) -> Result<bytes::Bytes>;
+    /// Returns the content of a list of pieces; `None` if it is damaged. A replay finds that it was.
+    fn list(&mut self, op: OpId, chunk: Chunk) -> Result<Option<bytes::Bytes>>;
 }
 
 /// Applies operations to a draft.

@@ -214,10 +214,11 @@ impl Engine for SanakirjaEngine {
 /// Has the kernel make the pages of a new file, from the first on, until all are there or nobody wants them: else that takes
 /// longer than filling them. Only time is lost if it cannot.
 fn load_ahead(path: &Path, bytes: u64, is_filled: &AtomicBool) {
-    const STEP: NonZeroU64 = NonZeroU64::new(1 << 20).expect("it is not 0");
+    const STEP: usize = 1 << 20;
     let Ok(file) = File::open(path) else { return };
-    for at in (0..bytes).step_by(1 << 20) {
-        if is_filled.load(Ordering::Relaxed) || fadvise(&file, at, Some(STEP), Advice::WillNeed).is_err() {
+    for at in (0..bytes).step_by(STEP) {
+        let is_wanted = !is_filled.load(Ordering::Relaxed);
+        if !is_wanted || fadvise(&file, at, NonZeroU64::new(STEP as u64), Advice::WillNeed).is_err() {
             return;
         }
     }

@@ -1,6 +1,7 @@
 //! What `fsync(2)` means in the live tree, without making the calling thread wait.
 //!
-//! The journal is synced by the recorder's own thread. Where the file in `working/` is to be synced too, that happens
+//! The journal is synced by the recorder's own thread. Where the file in `working/` is to be synced too (in an adopted
+//! folder, and if the kernel writes to it or it is ignored, so that the journal has nothing of it), that happens
 //! meanwhile on [`crate::tree::DiskThreads`]: it may take long, and must hold up neither who serves requests nor who syncs the journal.
 
 use std::os::fd::AsFd;
@@ -58,7 +59,7 @@ impl Live {
         match folder {
             Ok((is_ignored, folder)) => {
                 // Where there are rules, a recorded folder may have names of ignored files.
-                let is_only_there = is_ignored || !self.ignore().is_empty();
+                let is_only_there = is_ignored || !self.ignore.read().is_empty();
                 self.make_durable(then, is_only_there, move || host::sync(&folder, Durable::All));
             }
             Err(errno) => then(Err(errno.into())),
