@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use ize_core::model::FileId;
 use ize_core::record::{DurabilityMode, RecorderOptions};
-use ize_core::tree::{Caller, OpenMode, Tree};
+use ize_core::tree::{Caller, Granularity, OpenMode, Tree};
 use ize_fuse::DetachMode;
-use mounted::{Mounted, can_mount, inside, run_inside};
+use mounted::{Mounted, can_hand_over, can_mount, inside, run_inside};
 use project::TemporaryProject;
 use rustix::fs::OFlags;
 use rustix::io::{ReadWriteFlags, pwritev2};
@@ -47,13 +47,14 @@ fn slow_project(durability: DurabilityMode, sync_takes: Duration) -> (TemporaryP
 
 /// Runs the rest of a test inside of a mount whose journal syncs slowly, and returns how many syncs that took.
 fn with_slow_syncs(test: &str, durability: DurabilityMode, body: fn(&Path)) -> Option<u64> {
-    with_slow_syncs_after(test, durability, |_| {}, body)
+    with_slow_syncs_after(test, durability, Granularity::Write, |_| {}, body)
 }
 
 /// As [`with_slow_syncs`], in a project that was prepared.
 fn with_slow_syncs_after(
     test: &str,
     durability: DurabilityMode,
+    granularity: Granularity,
     prepare: fn(&TemporaryProject),
     body: fn(&Path),
 ) -> Option<u64> {
@@ -66,10 +67,14 @@ fn with_slow_syncs_after(
     }
     let (project, disk) = slow_project(durability, SYNC_TAKES);
     prepare(&project);
-    let mounted = Mounted::new(project.tree());
+    let mounted = Mounted::with(project.tree(), granularity);
+    if granularity == Granularity::Close && !can_hand_over(&mounted.mount) {
+        return None;
+    }
     run_inside(test, mounted.path());
     mounted.mount.unmount(DetachMode::RefuseIfBusy).unwrap();
     let synced = disk.synced();
+    project.live.end_passthrough().unwrap();
     project.assert_history_is_working();
     Some(synced)
 }
@@ -175,7 +180,7 @@ fn make_old_files(project: &TemporaryProject) {
 #[test]
 fn a_change_in_place_that_is_announced_on_disk_first_makes_nobody_else_wait() {
     let name = "a_change_in_place_that_is_announced_on_disk_first_makes_nobody_else_wait";
-    with_slow_syncs_after(name, DurabilityMode::Relaxed, make_old_files, |root| {
+    with_slow_syncs_after(name, DurabilityMode::Relaxed, Granularity::Write, make_old_files, |root| {
         prepare(root);
         let rounds: Vec<_> = (0..WAITING).map(|_| AtomicUsize::new(0)).collect();
         looking_takes_no_time_while(root, |n| {
@@ -282,4 +287,22 @@ fn unmounting_while_calls_wait_for_the_disk_answers_them_and_ends() {
         assert_eq!(fs::read(project.working().join("file")).unwrap(), b"content, and more, and more, and more");
         project.assert_history_is_working();
     }
+}
+
+#[test]
+fn where_files_are_handed_over_a_close_waits_for_what_it_records() {
+    let name = "where_files_are_handed_over_a_close_waits_for_what_it_records";
+    with_slow_syncs_after(
+        name,
+        DurabilityMode::Immediate,
+        Granularity::Close,
+        |_| {},
+        |root| {
+            let file = File::create(root.join("f")).unwrap();
+            let began = Instant::now();
+            file.write_all_at(b"content", 0).unwrap();
+            drop(file);
+            assert!(began.elapsed() >= SYNC_TAKES, "the close did not wait for the disk");
+        },
+    );
 }

@@ -16,6 +16,9 @@ use tempfile::TempDir;
 /// What went wrong, for people.
 pub type Failure = String;
 
+/// In what pieces changes of content are recorded, as `ize` calls it. What takes root falls back to the first.
+pub const GRANULARITIES: [&str; 2] = ["write", "close"];
+
 /// Returns the `ize` binary: `$IZE_BIN`, or built by cargo from this workspace.
 ///
 /// # Errors

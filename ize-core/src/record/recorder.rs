@@ -271,13 +271,14 @@ impl Recorder {
         log.recorded = id;
         log.marked = op.landmark.is_some();
         log.journal.release(reservation.bytes);
-        self.shared.recorded.store(id.get(), Ordering::Release);
         if let Some(tree) = &self.shared.tree {
             tree.recorded(seq, op.data.size());
         }
         self.shared.appended.store(seq.get(), Ordering::Release);
         // Under the lock, so that the queue has the log's order.
         self.shared.queue.push(op, seq, place);
+        // Once the queue has it: who is told of it may wait for its commit.
+        self.shared.recorded.store(id.get(), Ordering::Release);
         drop(log);
         // Its room was given back already.
         std::mem::forget(reservation);

@@ -1,9 +1,10 @@
-//! `power-cut [ROUNDS] [FILESYSTEM] [MODE] [SEED]`: cuts the power of the disk that holds a mounted project, mounts again,
+//! `power-cut [ROUNDS] [FILESYSTEM] [MODE] [SEED] [GRANULARITY]`: cuts the power of the disk that holds a mounted project, mounts again,
 //! and checks what is there against what was promised.
 
 use std::process::ExitCode;
 
 use ize_proof::ize::Failure;
+use ize_proof::ize::GRANULARITIES;
 use ize_proof::kill::MODES;
 use ize_proof::power::{PowerCut, rounds};
 
@@ -29,12 +30,17 @@ fn run() -> Result<String, Failure> {
     let (count, seed, filesystem) = (number(0, "100")?, number(3, "1")?, word(1, "ext4").parse()?);
     let wanted = word(2, "group");
     let mode = MODES.into_iter().find(|mode| *mode == wanted).ok_or(format!("'{wanted}' is no durability mode"))?;
-    let cut = PowerCut { filesystem, mode, seed: seed.into() };
+    let wanted = word(4, "write");
+    let granularity = GRANULARITIES
+        .into_iter()
+        .find(|granularity| *granularity == wanted)
+        .ok_or(format!("'{wanted}' is no granularity"))?;
+    let cut = PowerCut { filesystem, mode, granularity, seed: seed.into() };
     let acknowledged = rounds(cut, count as usize, &mut |round, acknowledged| {
         eprintln!("round {round}: {acknowledged} calls acknowledged so far");
     })?;
     let acknowledged = acknowledged.ok_or(format!("no {filesystem} on a loop device can be mounted here"))?;
     Ok(format!(
-        "{filesystem}, {mode}: {count} rounds of seed {seed}, {acknowledged} calls acknowledged, no promise broken"
+        "{filesystem}, {mode}, {granularity}: {count} rounds of seed {seed}, {acknowledged} calls acknowledged, no promise broken"
     ))
 }

@@ -34,6 +34,8 @@ pub struct PowerCut {
     pub filesystem: Filesystem,
     /// The durability mode, as `ize` calls it.
     pub mode: &'static str,
+    /// The granularity, as `ize` calls it.
+    pub granularity: &'static str,
     /// Everything random follows from this, except for what the kernel and the daemon do meanwhile.
     pub seed: u64,
 }
@@ -45,12 +47,14 @@ pub struct PowerCut {
 /// At the first broken promise, with the seed and the round.
 pub fn rounds(cut: PowerCut, count: usize, progress: &mut dyn FnMut(usize, usize)) -> Result<Option<usize>, Failure> {
     let Some(disk) = SmallDisk::with(cut.filesystem, DISK_MIB) else { return Ok(None) };
-    let ize = Ize::within(disk.path())?.with_variable("IZE_DURABILITY", cut.mode);
+    let ize = Ize::within(disk.path())?
+        .with_variable("IZE_DURABILITY", cut.mode)
+        .with_variable("IZE_GRANULARITY", cut.granularity);
     let mut rng = Rng::with_seed(cut.seed);
     let mount_point = TempDir::new().map_err(|error| error.to_string())?;
     let mut bench = Bench { cut, disk: &disk, ize: &ize, mount_point: mount_point.path().to_owned() };
     // One worker in every other round: then every call is one step of the one log.
-    let mut workers: Vec<Worker> = (0..3).map(|index| Worker::new(index, rng.fork())).collect();
+    let mut workers: Vec<Worker> = (0..3).map(|index| Worker::new(index, cut.granularity, rng.fork())).collect();
     let mut acknowledged = 0;
     for round in 0..count {
         let active = if round % 2 == 0 { 1 } else { workers.len() };

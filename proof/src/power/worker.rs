@@ -32,7 +32,7 @@ enum Call {
 
 impl Call {
     /// Makes the call in a folder.
-    fn make(&self, root: &Path) -> io::Result<()> {
+    fn make(&self, root: &Path, write_flags: OFlags) -> io::Result<()> {
         match self {
             Self::Create { path } => {
                 let file = File::options().write(true).create_new(true).open(root.join(path))?;
@@ -40,9 +40,8 @@ impl Call {
                 Ok(())
             }
             Self::Write { path, offset, bytes } => {
-                // Directly, because through the page cache a write can become several requests, each an operation.
-                let direct = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
-                let file = File::options().write(true).custom_flags(direct).open(root.join(path))?;
+                let flags = i32::try_from(write_flags.bits()).map_err(io::Error::other)?;
+                let file = File::options().write(true).custom_flags(flags).open(root.join(path))?;
                 let written = file.write_at(bytes, *offset as u64)?;
                 if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
             }
@@ -52,6 +51,27 @@ impl Call {
             Self::MakeFolder { path } => fs::create_dir(root.join(path)),
             Self::SetMode { path, mode } => fs::set_permissions(root.join(path), Permissions::from_mode(*mode)),
         }
+    }
+
+    /// Tells whether what was found is as before this call, but for the file that it writes to, of which some is written.
+    fn is_underway(&self, before: &State, found: &State) -> bool {
+        let Self::Write { path, .. } = self else { return false };
+        let mut after = before.clone();
+        self.apply(&mut after);
+        let content = |state: &'_ State| match state.0.get(path) {
+            Some(Entry::File { content, .. }) => content.clone(),
+            _ => Vec::new(),
+        };
+        let (old, new, now) = (content(before), content(&after), content(found));
+        let mut elsewhere = found.clone();
+        if let Some(Entry::File { content, .. }) = elsewhere.0.get_mut(path) {
+            content.clone_from(&old);
+        }
+        let is_from =
+            |content: &[u8], (at, byte): (usize, &u8)| content.get(at).is_some_and(|expected| expected == byte);
+        elsewhere == *before
+            && (old.len()..=new.len()).contains(&now.len())
+            && now.iter().enumerate().all(|place| is_from(&old, place) || is_from(&new, place))
     }
 
     /// Applies the call to the model.
@@ -101,6 +121,8 @@ fn told_call((call, times): &(Call, Times)) -> String {
 pub(super) struct Worker {
     folder: PathBuf,
     rng: Rng,
+    /// The kernel makes the writes, page by page, and history may have one that was under way.
+    is_handed_over: bool,
     /// What the folder held at the beginning of the round.
     before: State,
     /// What it holds after all calls so far.
@@ -112,10 +134,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(index: usize, rng: Rng) -> Self {
+    pub(super) fn new(index: usize, granularity: &str, rng: Rng) -> Self {
         let folder = PathBuf::from(format!("worker-{index}"));
         let (before, now) = (State::default(), State::default());
-        Self { folder, rng, before, now, calls: Vec::new(), synced: Vec::new(), serial: 0 }
+        let is_handed_over = granularity == "close";
+        Self { folder, rng, is_handed_over, before, now, calls: Vec::new(), synced: Vec::new(), serial: 0 }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -137,11 +160,13 @@ impl Worker {
     /// Works until told to stop, or until a call fails.
     pub(super) fn work(&mut self, root: &Path, working: &Path, clock: &Clock, stop: &AtomicBool) {
         let (root, working) = (root.join(&self.folder), working.join(&self.folder));
+        // Directly, because through the page cache a write can become several requests, each an operation.
+        let write_flags = if self.is_handed_over { OFlags::empty() } else { OFlags::DIRECT };
         while !stop.load(Ordering::Relaxed) {
             let call = self.choose();
             let begun = clock.now();
             self.calls.push((call.clone(), Times { begun, returned: None }));
-            if call.make(&root).is_err() {
+            if call.make(&root, write_flags).is_err() {
                 // The power is gone; whether this call happened is anybody's guess.
                 return;
             }
@@ -266,7 +291,8 @@ impl Worker {
     fn fits(&self, found: &State, least: usize) -> Result<(usize, usize), Failure> {
         let mut fitting = Vec::new();
         self.replay(&mut |count, state| {
-            if *state == *found {
+            let next = self.calls.get(count).filter(|_| self.is_handed_over);
+            if *state == *found || next.is_some_and(|(call, _)| call.is_underway(state, found)) {
                 fitting.push(count);
             }
         });
@@ -281,8 +307,17 @@ impl Worker {
                 Err(format!("{told} had to be kept, and {count} were; lost: {}", lost.join(", ")))
             }
             None => {
-                let (count, difference) = self.nearest(found, least);
-                Err(format!("{told} had to be kept, and no number gives what was found; nearest {count}: {difference}"))
+                let mut differences = Vec::new();
+                self.replay(&mut |count, state| {
+                    if count >= least {
+                        differences.push(format!("after {count}: {}", state.difference(found)));
+                    }
+                });
+                let calls: Vec<String> = self.calls[least..].iter().map(told_call).collect();
+                let (calls, differences) = (calls.join(", "), differences.join("\n"));
+                Err(format!(
+                    "{told} had to be kept, and no number gives what was found; from {least} on {calls}\n{differences}"
+                ))
             }
         }
     }
@@ -295,18 +330,5 @@ impl Worker {
             call.apply(&mut state);
         }
         show(self.calls.len(), &state);
-    }
-
-    /// Returns the number of calls after which least is different, and what is.
-    fn nearest(&self, found: &State, least: usize) -> (usize, String) {
-        let mut nearest: Option<(usize, String)> = None;
-        self.replay(&mut |count, state| {
-            let difference = state.difference(found);
-            let nearer = nearest.as_ref().is_none_or(|(_, known)| difference.len() < known.len());
-            if count >= least && nearer {
-                nearest = Some((count, difference));
-            }
-        });
-        nearest.unwrap_or_default()
     }
 }

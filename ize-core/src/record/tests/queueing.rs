@@ -30,6 +30,18 @@ fn concurrent_recorders_keep_ids_dense_and_a_full_queue_drops_nothing() {
 }
 
 #[test]
+fn what_was_recorded_can_be_waited_for_while_others_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(&Arc::new(MemoryStorage::new()), dir.path());
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..3).map(|_| scope.spawn(|| record_writes(&recorder, 3000))).collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            recorder.wait_committed(recorder.recorded()).unwrap();
+        }
+    });
+}
+
+#[test]
 fn segments_are_removed_while_recording_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let storage = Arc::new(MemoryStorage::new());

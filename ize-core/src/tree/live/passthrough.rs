@@ -26,7 +26,8 @@ use crate::model::{Actor, FileId, FileKind, FileMetadata, Landmark, OpData, OpId
 use crate::tree::host;
 use crate::tree::{Granularity, Handle, Result};
 
-/// How often a file is read that changes meanwhile. Then what was read is recorded, but is no save.
+/// How often a file is read that changes meanwhile: from a clone of it after the first time. Where there are no clones, what
+/// was read is recorded then, but is no save.
 const TRIES_MAX: usize = 3;
 /// Closed files that may still be mapped; what becomes of more is found when the project is next opened.
 const WATCHED_MAX: usize = 16 * 1024;
@@ -369,19 +370,25 @@ impl Live {
         };
         let mut content = None;
         state.is_behind = true;
-        for _ in 0..TRIES_MAX {
-            let before = host::stat(&fd)?.metadata;
+        for nth in 0..TRIES_MAX {
+            let mut before = host::stat(&fd)?.metadata;
             if !before.is_linked() {
                 state.is_behind = false;
                 return Ok(content);
             }
+            // Not at once: the host writes all of a file to the disk before it clones it.
+            let clone = if nth > 0 { self.clone_of(&fd) } else { None };
+            if let Some(clone) = &clone {
+                before.size = host::stat(clone)?.metadata.size;
+            }
             let print = Print::of(&before);
             let mut steps = Steps::by(self, Arc::clone(&state.actor), file);
-            let differs = self.push_differences(&mut steps, &mut state, file, &fd, &before)?;
+            let source = clone.as_ref().unwrap_or(&fd);
+            let differs = self.push_differences(&mut steps, &mut state, file, source, &before)?;
             if !differs && print != state.seen {
                 push_times(&mut steps, file, &state.seen, &before)?;
             }
-            let rests = Print::of(&host::stat(&fd)?.metadata) == print;
+            let rests = clone.is_some() || Print::of(&host::stat(&fd)?.metadata) == print;
             let last = steps.finish(take.landmark.filter(|_| rests && (differs || content.is_some())))?;
             if differs || content.is_some() {
                 content = last.or(content);
@@ -395,6 +402,13 @@ impl Live {
         }
         tracing::debug!(%file, "a file changes all the time: what was read of it is no save");
         Ok(content)
+    }
+
+    /// Returns a file without a name that has what another one has at this moment and shares its extents, where the host's
+    /// filesystem can make one.
+    fn clone_of(&self, fd: &OwnedFd) -> Option<OwnedFd> {
+        let clone = self.make_unnamed().ok()?;
+        rustix::fs::ioctl_ficlone(&clone, fd).ok().map(|()| clone)
     }
 
     /// Adds operations for what differs between a file's content and history; tells whether anything does.
