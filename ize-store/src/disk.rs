@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ize_core::disk::{Change, Durable, change};
+use ize_core::disk::{Change, Durable, change, read};
 use ize_core::storage::{Result, StorageError};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 /// Tells what a failed call means to a caller of the store.
 pub(crate) fn failed(action: impl Into<String>, error: std::io::Error) -> StorageError {
@@ -36,6 +37,21 @@ pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> Result<()> 
 /// Writes bytes of a file.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     change(Change::Data(file.as_fd(), offset, bytes.len() as u64), || file.write_all_at(bytes, offset))
+}
+
+/// Reads bytes of a file, as many as there are up to the length of the buffer, and returns how many.
+pub(crate) fn read_some(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    read(file.as_fd(), offset..offset + bytes.len() as u64, || file.read_at(bytes, offset))
+}
+
+/// Fills a buffer with bytes of a file.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+    read(file.as_fd(), offset..offset + bytes.len() as u64, || file.read_exact_at(bytes, offset))
+}
+
+/// Tells whether a read failed because of what is on the disk: a sector that cannot be read, or the filesystem's own check of it.
+pub(crate) fn is_unreadable(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
 /// Makes a file durable.

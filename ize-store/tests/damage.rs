@@ -1,13 +1,17 @@
-//! Damage to stored content: what is written afterwards is kept, and an index that is made anew says the same.
+//! Damage to stored content, flipped bits or sectors that cannot be read: what is written afterwards is kept, and an index that is made anew says the same.
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+use std::ops::Range;
+
 use ize_core::conformance::LogBuilder;
+use ize_core::disk::simulation::make_unreadable;
 use ize_core::model::{FileId, OpId, View};
 use ize_core::storage::{Batch, FileSystemStorage, Severity, StorageError};
 use ize_store::{Store, StoreOptions};
 use tempfile::TempDir;
 
 const CELL: usize = 64 * 1024;
+const PAGE: u64 = 4096;
 const PACK_HEADER: usize = 16;
 const RECORD_HEADER: usize = 16;
 
@@ -19,8 +23,17 @@ fn commit(store: &Store, log: &mut LogBuilder) {
     store.commit(&Batch { ops: log.take(), landmarks: Vec::new() }).unwrap();
 }
 
-/// Flips a bit, or flips it back, at the end of one of the records that hold content, which are in the order in which they were stored.
-fn damage_chunk(dir: &TempDir, pick: impl FnOnce(&[std::ops::Range<usize>]) -> usize) {
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    /// Its last bit is another; or, the second time, what it was.
+    Flipped,
+    /// The disk cannot read the pages in it.
+    Unreadable,
+}
+
+/// Damages one of the records that hold content, which are in the order in which they were stored.
+fn damage_chunk(dir: &TempDir, how: Damage, pick: impl FnOnce(&[Range<usize>]) -> usize) {
     let path = dir.path().join("packs/00000001.pack");
     let mut pack = std::fs::read(&path).unwrap();
     let (mut chunks, mut at) = (Vec::new(), PACK_HEADER);
@@ -33,19 +46,28 @@ fn damage_chunk(dir: &TempDir, pick: impl FnOnce(&[std::ops::Range<usize>]) -> u
         at = end;
     }
     let chunk = chunks[pick(&chunks)].clone();
-    pack[chunk.end - 1] ^= 1;
-    std::fs::write(&path, pack).unwrap();
+    match how {
+        Damage::Flipped => {
+            pack[chunk.end - 1] ^= 1;
+            std::fs::write(&path, pack).unwrap();
+        }
+        Damage::Unreadable => {
+            let pages = (chunk.start as u64).next_multiple_of(PAGE)..chunk.end as u64 / PAGE * PAGE;
+            assert!(!pages.is_empty());
+            make_unreadable(&path, pages).unwrap();
+        }
+    }
 }
 
 /// Returns a store with a file that is one chunk, which cannot be compressed and is damaged then.
-fn with_damaged_file(dir: &TempDir) -> (Store, LogBuilder, FileId, Vec<u8>) {
+fn with_damaged_file(dir: &TempDir, how: Damage) -> (Store, LogBuilder, FileId, Vec<u8>) {
     let store = Store::create(dir.path(), &StoreOptions::default()).unwrap();
     let (mut log, mut rng) = (LogBuilder::new(), fastrand::Rng::with_seed(1));
     let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(CELL).collect();
     let file = log.create_with(FileId::ROOT, "a", &content);
     commit(&store, &mut log);
     drop(store);
-    damage_chunk(dir, |_| 0);
+    damage_chunk(dir, how, |_| 0);
     (open(dir), log, file, content)
 }
 
@@ -81,10 +103,9 @@ fn check_index(dir: &TempDir, store: Store, log: &LogBuilder, file: FileId, byte
 }
 
 /// Many pieces are merged into one, which reads them.
-#[test]
-fn small_writes_between_damaged_content_go_on() {
+fn small_writes_go_on(how: Damage) {
     let dir = tempfile::tempdir().unwrap();
-    let (store, mut log, file, old) = with_damaged_file(&dir);
+    let (store, mut log, file, old) = with_damaged_file(&dir, how);
     for at in (0..CELL).step_by(64) {
         log.write(file, at as u64, &[7; 16]);
         if at % 4096 == 0 {
@@ -104,6 +125,16 @@ fn small_writes_between_damaged_content_go_on() {
     check_index(&dir, store, &log, file, CELL);
 }
 
+#[test]
+fn small_writes_between_damaged_content_go_on() {
+    small_writes_go_on(Damage::Flipped);
+}
+
+#[test]
+fn small_writes_between_content_that_the_disk_cannot_read_go_on() {
+    small_writes_go_on(Damage::Unreadable);
+}
+
 /// Pieces with holes between them are a chunk of their own.
 #[test]
 fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
@@ -118,7 +149,7 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
     let (whole, before) = (parts(&store, &log, file, CELL), log.head());
     drop(store);
     let mut damaged = 0;
-    damage_chunk(&dir, |chunks| {
+    damage_chunk(&dir, Damage::Flipped, |chunks| {
         damaged = chunks.len() - 1;
         damaged
     });
@@ -141,7 +172,7 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
     let after = parts(&store, &log, file, CELL);
     check_index(&dir, store, &log, file, CELL);
     // Whoever has a copy of what was damaged gets back what was there then; what was made of it afterwards stays.
-    damage_chunk(&dir, |_| damaged);
+    damage_chunk(&dir, Damage::Flipped, |_| damaged);
     Store::rebuild_index(dir.path(), &mut |finding| panic!("{finding:?}")).unwrap();
     let store = open(&dir);
     assert!(parts_at(&store, before, file, CELL) == whole);
@@ -151,11 +182,13 @@ fn writes_to_a_cell_whose_list_of_pieces_is_damaged_go_on() {
 /// Content is stored once, but not if what is stored of it cannot be read any more.
 #[test]
 fn damaged_content_that_comes_again_is_stored_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, mut log, first, content) = with_damaged_file(&dir);
-    let second = log.create_with(FileId::ROOT, "b", &content);
-    commit(&store, &mut log);
-    let is_there = |store: &Store, file| parts(store, &log, file, CELL).iter().flatten().flatten().eq(&content);
-    assert!(!is_there(&store, first) && is_there(&store, second));
-    check_index(&dir, store, &log, second, CELL);
+    for how in [Damage::Flipped, Damage::Unreadable] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, mut log, first, content) = with_damaged_file(&dir, how);
+        let second = log.create_with(FileId::ROOT, "b", &content);
+        commit(&store, &mut log);
+        let is_there = |store: &Store, file| parts(store, &log, file, CELL).iter().flatten().flatten().eq(&content);
+        assert!(!is_there(&store, first) && is_there(&store, second), "{how:?}");
+        check_index(&dir, store, &log, second, CELL);
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! Each of them is made inside [`change`], which says what it changes. In a normal build that is all. With the feature
 //! `simulation` a test can have every change noted, in one order, and can have any of them fail: from the notes it makes the
-//! states that a power cut could leave.
+//! states that a power cut could leave. What is stored is read inside [`read`], and a test can have ranges that the disk cannot read.
 
 #[cfg(feature = "simulation")]
 pub mod simulation;
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -58,6 +59,22 @@ pub fn change<T, E: From<Errno>>(what: Change<'_>, call: impl FnOnce() -> Result
         let _ = what;
         call()
     }
+}
+
+/// Makes a call that reads `bytes` of a file.
+///
+/// # Errors
+/// Those of the call; in a simulation also those of the simulated disk.
+#[inline(always)]
+pub fn read<T, E: From<Errno>>(
+    file: BorrowedFd<'_>,
+    bytes: Range<u64>,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    #[cfg(feature = "simulation")]
+    simulation::look_at(file, &bytes)?;
+    let _ = (file, bytes);
+    call()
 }
 
 /// Tells a simulation that a file was replaced by other means, durably: an engine's memory-mapped file.

@@ -1,13 +1,14 @@
-//! Noting every change of the disk in one order, and failing any of them.
+//! Noting every change of the disk in one order, failing any of them, and bytes that cannot be read.
 //!
 //! What a call did is read back from the files after it. While changes are noted, all of them in this process are made one
 //! at a time, so the notes have the order of what happened. One simulation at a time.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -139,6 +140,28 @@ pub(super) fn observe<T, E: From<Errno>>(what: Change<'_>, call: impl FnOnce() -
     // A call that was refused may have done a part of it.
     note(what, done.is_ok(), &mut notes.events);
     done
+}
+
+/// Bytes that the disk cannot read, by inode. Not only while changes are noted.
+static UNREADABLE: Mutex<Vec<(u64, Range<u64>)>> = Mutex::new(Vec::new());
+
+/// From now on the disk cannot read these bytes of a file (`EIO`).
+///
+/// # Errors
+/// If there is no such file.
+pub fn make_unreadable(path: &Path, bytes: Range<u64>) -> std::io::Result<()> {
+    UNREADABLE.lock().push((std::fs::metadata(path)?.ino(), bytes));
+    Ok(())
+}
+
+pub(super) fn look_at(file: BorrowedFd<'_>, bytes: &Range<u64>) -> Result<(), Errno> {
+    let unreadable = UNREADABLE.lock();
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let inode = rustix::fs::fstat(file)?.st_ino;
+    let overlaps = |(of, range): &(u64, Range<u64>)| *of == inode && range.start < bytes.end && bytes.start < range.end;
+    if unreadable.iter().any(overlaps) { Err(Errno::IO) } else { Ok(()) }
 }
 
 /// Returns what the next call writes of these bytes.

@@ -1,7 +1,7 @@
 //! Reading a pack from front to back, past damage.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use ize_core::storage::Result;
 
@@ -18,10 +18,52 @@ pub(crate) enum Scanned {
     Damage(Place),
 }
 
+/// The least that is given up when the disk cannot read something.
+const PAGE_BYTES: u64 = 4096;
+
+/// A pack in which what the disk cannot read is zeros: no record, and what follows can be read.
+#[derive(Debug)]
+struct Readable {
+    file: File,
+    at: u64,
+}
+
+impl Read for Readable {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut len = bytes.len();
+        let read = loop {
+            match disk::read_some(&self.file, &mut bytes[..len], self.at) {
+                Err(error) if disk::is_unreadable(&error) => {
+                    let to_page_end = PAGE_BYTES - self.at % PAGE_BYTES;
+                    if len as u64 <= to_page_end {
+                        bytes[..len].fill(0);
+                        break len;
+                    }
+                    len = (len / 2).max(usize::try_from(to_page_end).unwrap_or(len / 2));
+                }
+                read => break read?,
+            }
+        };
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Readable {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // The file's own position is not used otherwise.
+        self.at = match to {
+            SeekFrom::Current(_) => return Err(io::ErrorKind::Unsupported.into()),
+            to => self.file.seek(to)?,
+        };
+        Ok(self.at)
+    }
+}
+
 /// Reads the records of one pack.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    reader: BufReader<File>,
+    reader: BufReader<Readable>,
     pack: u32,
     offset: u64,
     end: u64,
@@ -30,7 +72,8 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// Begins at a record.
     pub(crate) fn new(file: File, pack: u32, from: u64) -> Result<Self> {
-        let mut scanner = Self { reader: BufReader::with_capacity(1 << 20, file), pack, offset: from, end: 0 };
+        let reader = BufReader::with_capacity(1 << 20, Readable { file, at: 0 });
+        let mut scanner = Self { reader, pack, offset: from, end: 0 };
         scanner.end = scanner.reader.seek(SeekFrom::End(0)).map_err(read_failed)?.min(u64::from(u32::MAX));
         scanner.reader.seek(SeekFrom::Start(from)).map_err(read_failed)?;
         Ok(scanner)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ impl Packs {
         for number in numbers(dir)? {
             let file = File::open(packs.path(number)).map_err(|error| disk::failed("opening a pack", error))?;
             let mut version = [0; 4];
-            if file.read_exact_at(&mut version, 8).is_ok() {
+            if disk::read_at(&file, &mut version, 8).is_ok() {
                 let found = u32::from_be_bytes(version);
                 if found > FORMAT_VERSION && has_magic(&file) {
                     return Err(StorageError::NewerFormat { found, supported: FORMAT_VERSION });
@@ -83,13 +82,13 @@ impl Packs {
     pub(crate) fn has_header(&self, number: u32) -> bool {
         let Some(file) = self.files.read().get(&number).cloned() else { return false };
         let mut header = [0; 16];
-        file.read_exact_at(&mut header, 0).is_ok() && super::is_header(&header, number)
+        disk::read_at(&file, &mut header, 0).is_ok() && super::is_header(&header, number)
     }
 
     /// Reads bytes.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if the pack is missing or too short.
+    /// [`StorageError::Corrupt`] if the pack is missing or too short, or the disk cannot read it.
     pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>> {
         if place.is_lost() {
             return Err(StorageError::Corrupt("this content was in a damaged part of a pack and is lost".to_owned()));
@@ -102,10 +101,13 @@ impl Packs {
     fn read_into(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
         let file = self.files.read().get(&place.pack).cloned();
         let file = file.ok_or_else(|| StorageError::Corrupt(format!("pack {:08} is missing", place.pack)))?;
-        match file.read_exact_at(bytes, u64::from(place.offset)) {
+        match disk::read_at(&file, bytes, u64::from(place.offset)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(StorageError::Corrupt(format!("pack {:08} ends before byte {}", place.pack, place.end())))
+            }
+            Err(error) if disk::is_unreadable(&error) => {
+                Err(StorageError::Corrupt(format!("the disk cannot read {place} ({error})")))
             }
             Err(error) => Err(disk::failed(format!("reading {place}"), error)),
         }
@@ -122,7 +124,7 @@ impl Packs {
 
 fn has_magic(file: &File) -> bool {
     let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC
+    disk::read_at(file, &mut magic, 0).is_ok() && magic == MAGIC
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u32>> {
