@@ -351,6 +351,19 @@ impl Mounted<'_> {
         self.path.join(path)
     }
 
+    /// Tells whether the kernel reads and writes its files itself; says so if not, although that was wanted.
+    ///
+    /// # Errors
+    /// If `ize status` fails.
+    pub fn is_handed_over(&self) -> Result<bool, Failure> {
+        let rows = self.ize.json(&["status", self.project.as_str(), "--json"].map(OsStr::new))?;
+        let is_so = rows.first().is_some_and(|row| row["granularity"] == "close");
+        if !is_so {
+            eprintln!("skipped: the kernel, or this user, cannot have files handed over");
+        }
+        Ok(is_so)
+    }
+
     /// Unmounts it, which must succeed.
     ///
     /// # Errors

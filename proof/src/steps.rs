@@ -25,6 +25,8 @@ const BULK_MIB: usize = 40;
 pub enum When {
     /// While a program works in the mount.
     Serving,
+    /// The same, where the kernel writes to the files itself.
+    HandedOver,
     /// While a program writes much.
     Bulk,
     /// While the project is mounted again after another kill.
@@ -79,7 +81,11 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) -> std::io::Result<()> {
 /// If the step never came, or anything was lost.
 pub fn kill_once(kill: Kill, seed: u64) -> Result<(), Failure> {
     let mode = MODES[usize::try_from(seed % 3).unwrap_or(0)];
-    let ize = Ize::new()?.with_variable("IZE_DURABILITY", mode);
+    let granularity = if kill.when == When::HandedOver { "close" } else { "write" };
+    let ize = Ize::new()?.with_variable("IZE_DURABILITY", mode).with_variable("IZE_GRANULARITY", granularity);
+    if kill.when == When::HandedOver && !ize.mount(PROJECT, &[])?.is_handed_over()? {
+        return Ok(());
+    }
     let mut writers = Writers::new(PROJECT, 1, seed);
     let told = run(&ize, &mut writers, kill);
     told.map_err(|why| format!("{kill:?}, durability {mode}: {why}"))
@@ -87,7 +93,7 @@ pub fn kill_once(kill: Kill, seed: u64) -> Result<(), Failure> {
 
 fn run(ize: &Ize, writers: &mut Writers, kill: Kill) -> Result<(), Failure> {
     match kill.when {
-        When::Serving | When::Bulk => while_serving(ize, writers, kill)?,
+        When::Serving | When::HandedOver | When::Bulk => while_serving(ize, writers, kill)?,
         When::Recovering | When::Mending => while_recovering(ize, writers, kill)?,
         When::Closing => while_closing(ize, writers, kill)?,
     }

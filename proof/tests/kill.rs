@@ -50,6 +50,7 @@ const STEPS: &[(&str, When, &[u64])] = &[
     ("journal-appended", When::Serving, &[1, 9, 30]),
     ("recorded", When::Serving, &[1, 9, 30]),
     ("reply", When::Serving, &[5, 60]),
+    ("piece", When::HandedOver, &[1, 3, 5]),
     ("journal-sync", When::Serving, &[1, 3]),
     ("journal-folder-synced", When::Serving, &[1]),
     ("journal-synced", When::Serving, &[1, 3]),

@@ -278,10 +278,17 @@ impl Files {
                 continue;
             }
             let Some((_, at)) = best else { return Ok(None) };
-            let Some(op) = self.streams[at].next(storage, view)? else {
+            let stream = &mut self.streams[at];
+            let is_due = !stream.page.is_empty();
+            let Some(op) = stream.next(storage, view)? else {
                 self.streams.swap_remove(at);
                 continue;
             };
+            if !is_due {
+                // The page was not read yet, and may begin later than another one.
+                stream.page.push_front(op);
+                continue;
+            }
             if let OpType::Rename { file, displaced: Displaced::Replaced(victim), .. } = *op.op_type.change()
                 && self.left.get(&file) != Some(&op.last_id)
             {

@@ -124,6 +124,26 @@ fn a_temporary_file_that_becomes_a_new_one_is_a_creation() {
     assert_eq!(saves(&script, "final"), ["rename draft -> final @6", "create draft @4..@5"]);
 }
 
+/// Operations are read page by page, of each file by itself.
+#[test]
+fn what_happened_to_a_file_while_the_one_that_replaced_it_was_elsewhere_is_all_there() {
+    for count in 1..20 {
+        let mut script = Script::new();
+        script.create("a");
+        script.create("b");
+        for at in 0..count {
+            script.write("a", at, "x");
+            script.mark(Landmark::Close);
+        }
+        script.rename("b", "a");
+        for at in 0..count {
+            script.write("a", at, "y");
+            script.mark(Landmark::Close);
+        }
+        assert_eq!(ops(&script, "a").len() as u64, 2 * count + 3, "{count}");
+    }
+}
+
 #[test]
 fn history_follows_a_chain_of_renames_and_what_was_replaced_on_the_way() {
     let mut script = Script::new();

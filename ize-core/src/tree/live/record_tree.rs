@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use super::content::WRITE_BYTES_MAX;
 use super::namespace::{SMALL_OP_BYTES, creation, removal};
 use super::{Live, Place};
+use crate::failpoint;
 use crate::model::{
-    Actor, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, Touched, XattrName,
+    Actor, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, Timestamp, Touched, XattrName,
 };
 use crate::record::OpDraft;
 use crate::tree::host::{self, HostId, HostStat};
@@ -30,6 +31,9 @@ pub(super) struct Arrivals<'a> {
 }
 
 /// Operations of one file: the last of them is held back until it is known to be the last.
+///
+/// Only the last one says when the file changed. If the process ends before it, reconciliation finds that the file is not
+/// what history has; else it would take the size and times of an earlier one for those of all of it.
 pub(super) struct Steps<'a> {
     live: &'a Live,
     actor: Arc<Actor>,
@@ -52,7 +56,7 @@ impl<'a> Steps<'a> {
 
     /// Adds an operation; `touched` is the state after it.
     pub(super) fn push(&mut self, op_type: OpType, data: OpData, touched: Vec<Touched>) -> Result<()> {
-        self.flush(None)?;
+        self.flush()?;
         let op_type = if self.external { OpType::ExternalChange(Box::new(op_type)) } else { op_type };
         let actor = Arc::clone(&self.actor);
         self.held = Some(OpDraft { op_type, data, touched, actor, landmark: None, parent: None });
@@ -63,18 +67,29 @@ impl<'a> Steps<'a> {
         self.push(op_type, data, vec![Touched { file: self.file, metadata }])
     }
 
-    fn flush(&mut self, landmark: Option<Landmark>) -> Result<()> {
-        if let Some(mut draft) = self.held.take() {
-            draft.landmark = landmark;
-            let reservation = self.live.reserve(SMALL_OP_BYTES + draft.data.size())?;
-            self.last = Some(self.live.record(reservation, draft)?);
+    /// Records what is held back, which is not the last.
+    fn flush(&mut self) -> Result<()> {
+        let Some(mut draft) = self.held.take() else { return Ok(()) };
+        for touched in draft.touched.iter_mut().filter(|touched| touched.file == self.file) {
+            touched.metadata.ctime = Timestamp::from_nanos(touched.metadata.ctime.as_nanos() - 1);
         }
+        self.record(draft)?;
+        failpoint::pass("piece");
+        Ok(())
+    }
+
+    fn record(&mut self, draft: OpDraft) -> Result<()> {
+        let reservation = self.live.reserve(SMALL_OP_BYTES + draft.data.size())?;
+        self.last = Some(self.live.record(reservation, draft)?);
         Ok(())
     }
 
     /// Records what is held back, with its landmark, and returns the last operation, if there was any.
     pub(super) fn finish(mut self, landmark: Option<Landmark>) -> Result<Option<OpId>> {
-        self.flush(landmark)?;
+        if let Some(mut draft) = self.held.take() {
+            draft.landmark = landmark;
+            self.record(draft)?;
+        }
         Ok(self.last)
     }
 }
