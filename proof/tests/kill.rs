@@ -23,6 +23,17 @@ fn killing_the_daemon_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn killing_the_daemon_where_files_are_handed_over_loses_nothing_acknowledged() {
+    if !can_mount() {
+        return;
+    }
+    for (seed, mode) in (9..).zip(MODES) {
+        let ize = Ize::new().unwrap().with_variable("IZE_DURABILITY", mode).with_variable("IZE_GRANULARITY", "close");
+        kill::rounds(&ize, 3, seed, &mut |_, _| {}).unwrap_or_else(|why| panic!("{mode}: {why}"));
+    }
+}
+
+#[test]
 fn killing_the_daemon_of_a_project_with_a_pijul_repository_loses_nothing_acknowledged() {
     if !can_mount() {
         return;
