@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> io::Result<String> {
     };
     let mut report = Report::new(&arguments.targets);
     for round in 1..=arguments.rounds {
-        mounted::run(&arguments.targets, &material, &mut report, |done, taken| {
+        mounted::run(&arguments.targets, round, &material, &mut report, |done, taken| {
             eprintln!("round {round} of {}: {done}: {:.1} s", arguments.rounds, taken.as_secs_f64());
             settle(arguments)
         })?;

@@ -81,18 +81,19 @@ const GROUPS: [(&str, Group); 4] =
     [("files", files::run), ("open file", open_file::run), ("fio", fio::run), ("programs", programs::run)];
 
 /// Runs all workloads once in each folder, a group at a time in one after the other, and adds what they took to a report on the
-/// same folders. `between` hears what was just done and how long that took, and comes back when the machine is at rest.
+/// same folders. Each round begins with another folder: who comes later has the disk that the ones before it left. `between` hears what was just done and how long that took, and comes back when the machine is at rest.
 ///
 /// # Errors
 /// If a workload fails, with its group and folder; if `between` does.
 pub fn run(
     targets: &[Target],
+    round: usize,
     material: &Material,
     report: &mut Report,
     mut between: impl FnMut(&str, Duration) -> io::Result<()>,
 ) -> io::Result<()> {
     for (group, run) in GROUPS {
-        for (at, target) in targets.iter().enumerate() {
+        for (at, target) in targets.iter().enumerate().cycle().skip(round).take(targets.len()) {
             let (begun, mut samples) = (Instant::now(), Vec::new());
             run(&target.folder, material, &mut samples)
                 .map_err(|error| io::Error::other(format!("{group} in {}: {error}", target.folder.display())))?;
