@@ -81,7 +81,8 @@ const GROUPS: [(&str, Group); 4] =
     [("files", files::run), ("open file", open_file::run), ("fio", fio::run), ("programs", programs::run)];
 
 /// Runs all workloads once in each folder, a group at a time in one after the other, and adds what they took to a report on the
-/// same folders. Each round begins with another folder: who comes later has the disk that the ones before it left. `between` hears what was just done and how long that took, and comes back when the machine is at rest.
+/// same folders. Each round begins with another folder: who comes later has the disk that the ones before it left. `between`
+/// hears what was just done and how long that took, and comes back when the machine is at rest.
 ///
 /// # Errors
 /// If a workload fails, with its group and folder; if `between` does.

@@ -219,28 +219,35 @@ impl Stream {
     }
 
     pub(super) fn next<S: FileSystemStorage + ?Sized>(&mut self, storage: &S, view: View) -> Result<Option<OpCode>> {
-        if self.page.is_empty() && self.at > OpId::ZERO {
-            let max = self.max;
-            let (file, below) = match self.of {
-                Of::Log => (None, None),
-                Of::File(file) => {
-                    self.max = (2 * max).min(PAGE_FILE_MAX);
-                    (Some(file), None)
-                }
-                Of::Below(folder) => (None, Some(folder)),
-            };
-            let query = OpQuery {
-                file,
-                below,
-                direction: Direction::NewestFirst,
-                max,
-                ..OpQuery::all(View { at: self.at, ..view })
-            };
-            self.page = storage.ops(&query)?.into();
-            let is_last = self.page.len() < max;
-            self.at = self.page.back().filter(|_| !is_last).map_or(OpId::ZERO, |op| op.last_id.prev());
-        }
+        self.fill(storage, view)?;
         Ok(self.page.pop_front())
+    }
+
+    /// Reads the next page if none is at hand, so that [`Stream::bound`] is exact; tells whether it read one.
+    fn fill<S: FileSystemStorage + ?Sized>(&mut self, storage: &S, view: View) -> Result<bool> {
+        if !self.page.is_empty() || self.at == OpId::ZERO {
+            return Ok(false);
+        }
+        let max = self.max;
+        let (file, below) = match self.of {
+            Of::Log => (None, None),
+            Of::File(file) => {
+                self.max = (2 * max).min(PAGE_FILE_MAX);
+                (Some(file), None)
+            }
+            Of::Below(folder) => (None, Some(folder)),
+        };
+        let query = OpQuery {
+            file,
+            below,
+            direction: Direction::NewestFirst,
+            max,
+            ..OpQuery::all(View { at: self.at, ..view })
+        };
+        self.page = storage.ops(&query)?.into();
+        let is_last = self.page.len() < max;
+        self.at = self.page.back().filter(|_| !is_last).map_or(OpId::ZERO, |op| op.last_id.prev());
+        Ok(true)
     }
 }
 
@@ -278,17 +285,14 @@ impl Files {
                 continue;
             }
             let Some((_, at)) = best else { return Ok(None) };
-            let stream = &mut self.streams[at];
-            let is_due = !stream.page.is_empty();
-            let Some(op) = stream.next(storage, view)? else {
+            if self.streams[at].fill(storage, view)? {
+                // It may begin later than another one.
+                continue;
+            }
+            let Some(op) = self.streams[at].next(storage, view)? else {
                 self.streams.swap_remove(at);
                 continue;
             };
-            if !is_due {
-                // The page was not read yet, and may begin later than another one.
-                stream.page.push_front(op);
-                continue;
-            }
             if let OpType::Rename { file, displaced: Displaced::Replaced(victim), .. } = *op.op_type.change()
                 && self.left.get(&file) != Some(&op.last_id)
             {
@@ -361,14 +365,12 @@ impl Places {
     ) -> Result<Option<OpCode>> {
         while let Some((_, at)) = self.next.pop() {
             let stream = &mut self.streams[at];
-            let is_due = !stream.page.is_empty();
-            let Some(op) = stream.next(storage, view)? else { continue };
-            if !is_due && self.next.peek().is_some_and(|(other, _)| *other > op.last_id) {
-                // The page was not read yet, and begins later than another one.
-                stream.page.push_front(op);
+            if stream.fill(storage, view)? {
+                // It may begin later than another one.
                 self.next.push((stream.bound(), at));
                 continue;
             }
+            let Some(op) = stream.next(storage, view)? else { continue };
             self.next.push((stream.bound(), at));
             // Two streams can share an operation: it comes once.
             if self.last.is_none_or(|last| op.last_id < last) {
