@@ -8,7 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -142,26 +142,27 @@ pub(super) fn observe<T, E: From<Errno>>(what: Change<'_>, call: impl FnOnce() -
     done
 }
 
-/// Bytes that the disk cannot read, by inode. Not only while changes are noted.
-static UNREADABLE: Mutex<Vec<(u64, Range<u64>)>> = Mutex::new(Vec::new());
+/// Bytes that the disk cannot read. The files stay open: no other gets the inode of one that is removed.
+static UNREADABLE: Mutex<Vec<(File, Range<u64>)>> = Mutex::new(Vec::new());
 
-/// From now on the disk cannot read these bytes of a file (`EIO`).
+/// From now on the disk cannot read these bytes of a file (`EIO`), whether or not changes are noted.
 ///
 /// # Errors
-/// If there is no such file.
+/// If the file cannot be opened.
 pub fn make_unreadable(path: &Path, bytes: Range<u64>) -> std::io::Result<()> {
-    UNREADABLE.lock().push((std::fs::metadata(path)?.ino(), bytes));
+    UNREADABLE.lock().push((File::open(path)?, bytes));
     Ok(())
 }
 
 pub(super) fn look_at(file: BorrowedFd<'_>, bytes: &Range<u64>) -> Result<(), Errno> {
-    let unreadable = UNREADABLE.lock();
-    if unreadable.is_empty() {
-        return Ok(());
+    for (other, range) in &*UNREADABLE.lock() {
+        let (file, other) = (rustix::fs::fstat(file)?, rustix::fs::fstat(other)?);
+        let is_same = (file.st_dev, file.st_ino) == (other.st_dev, other.st_ino);
+        if is_same && range.start < bytes.end && bytes.start < range.end {
+            return Err(Errno::IO);
+        }
     }
-    let inode = rustix::fs::fstat(file)?.st_ino;
-    let overlaps = |(of, range): &(u64, Range<u64>)| *of == inode && range.start < bytes.end && bytes.start < range.end;
-    if unreadable.iter().any(overlaps) { Err(Errno::IO) } else { Ok(()) }
+    Ok(())
 }
 
 /// Returns what the next call writes of these bytes.
