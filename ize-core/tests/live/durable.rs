@@ -1,52 +1,28 @@
 //! What waits for the disk, and what does not.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use ize_core::model::{BranchId, FileId};
-use ize_core::record::{DurabilityMode, Recorder, RecorderOptions};
-use ize_core::storage::MemoryStorage;
-use ize_core::tree::{Live, LiveOptions, Result, SetAttributes, SyncScope, Then, Tree};
+use ize_core::model::FileId;
+use ize_core::record::{DurabilityMode, RecorderOptions};
+use ize_core::tree::{Result, SetAttributes, SyncScope, Then, Tree};
 
-use crate::gated::GatedMedium;
+use crate::gated::Gated;
 use crate::world::{RW, World};
 
 const SOON: Duration = Duration::from_secs(20);
 
-struct Gated {
-    live: Arc<Live>,
-    recorder: Arc<Recorder>,
-    disk: GatedMedium,
-    _folder: tempfile::TempDir,
+fn in_mode(durability: DurabilityMode) -> RecorderOptions {
+    RecorderOptions { durability, ..RecorderOptions::default() }
 }
 
-impl Gated {
-    fn new(durability: DurabilityMode, sync_working: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("working")).unwrap();
-        let disk = GatedMedium::open(&folder.path().join("journal"));
-        let options = RecorderOptions { durability, ..RecorderOptions::default() };
-        let storage = Arc::new(MemoryStorage::new());
-        let recorder = Recorder::open_on(storage, Arc::new(disk.clone()), BranchId::MAIN, options).unwrap();
-        let recorder = Arc::new(recorder);
-        let working: OwnedFd = File::open(folder.path().join("working")).unwrap().into();
-        let mut options = LiveOptions::default();
-        options.floor_bytes = 0;
-        options.sync_working = sync_working;
-        let live = Arc::new(Live::open(working, Arc::clone(&recorder), options).unwrap());
-        Self { live, recorder, disk, _folder: folder }
-    }
-
-    fn called_back(leave: impl FnOnce(Then)) -> Receiver<Result<()>> {
-        let (sender, outcome) = channel();
-        leave(Box::new(move |result| sender.send(result).unwrap()));
-        outcome
-    }
+fn called_back(leave: impl FnOnce(Then)) -> Receiver<Result<()>> {
+    let (sender, outcome) = channel();
+    leave(Box::new(move |result| sender.send(result).unwrap()));
+    outcome
 }
 
 /// Fails if the work does not end soon, instead of hanging.
@@ -67,20 +43,19 @@ fn is_waiting(outcome: &Receiver<Result<()>>) -> bool {
 fn while_the_disk_syncs_every_call_goes_on_and_only_the_answers_wait() {
     let modes = [DurabilityMode::Immediate, DurabilityMode::default(), DurabilityMode::Relaxed];
     for (mode, sync_working) in modes.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
-        let gated = Gated::new(mode, sync_working);
+        let gated = Gated::new(in_mode(mode), sync_working);
         let (live, caller) = (&gated.live, World::caller());
         let create = |name: &str| live.create(caller, FileId::ROOT, OsStr::new(name), 0o644, RW).unwrap();
         let (_, handle) = create("a");
         live.wait_settled().unwrap();
         gated.disk.hold_syncs();
         live.write(caller, handle, 0, b"content").unwrap();
-        let written = Gated::called_back(|then| live.settle(then));
+        let written = called_back(|then| live.settle(then));
         assert_eq!(is_waiting(&written), mode == DurabilityMode::Immediate, "{mode:?}");
         // More of them than there are threads anywhere.
-        let synced: Vec<_> =
-            (0..20).map(|_| Gated::called_back(|then| live.sync(handle, SyncScope::Data, then))).collect();
+        let synced: Vec<_> = (0..20).map(|_| called_back(|then| live.sync(handle, SyncScope::Data, then))).collect();
         let root = live.open_directory(FileId::ROOT).unwrap();
-        let folder_synced = Gated::called_back(|then| live.sync_directory(root, then));
+        let folder_synced = called_back(|then| live.sync_directory(root, then));
         assert!(is_waiting(&synced[0]) && is_waiting(&folder_synced), "{mode:?}");
         let (tree, other) = (Arc::clone(live), create("b").1);
         without_waiting(move || {
@@ -118,12 +93,12 @@ fn while_the_disk_syncs_every_call_goes_on_and_only_the_answers_wait() {
 
 #[test]
 fn closing_while_calls_wait_for_the_disk_answers_all_of_them() {
-    let gated = Gated::new(DurabilityMode::Immediate, true);
+    let gated = Gated::new(in_mode(DurabilityMode::Immediate), true);
     let (_, handle) = gated.live.create(World::caller(), FileId::ROOT, OsStr::new("a"), 0o644, RW).unwrap();
     gated.disk.hold_syncs();
     gated.live.write(World::caller(), handle, 0, b"content").unwrap();
-    let written = Gated::called_back(|then| gated.live.settle(then));
-    let synced = Gated::called_back(|then| gated.live.sync(handle, SyncScope::File, then));
+    let written = called_back(|then| gated.live.settle(then));
+    let synced = called_back(|then| gated.live.sync(handle, SyncScope::File, then));
     let recorder = Arc::clone(&gated.recorder);
     let closing = thread::spawn(move || recorder.close());
     assert!(is_waiting(&written) && is_waiting(&synced));
@@ -132,20 +107,20 @@ fn closing_while_calls_wait_for_the_disk_answers_all_of_them() {
     written.recv_timeout(SOON).unwrap().unwrap();
     synced.recv_timeout(SOON).unwrap().unwrap();
     // Too late is an error, not a promise.
-    let late = Gated::called_back(|then| gated.live.sync(handle, SyncScope::Write, then));
+    let late = called_back(|then| gated.live.sync(handle, SyncScope::Write, then));
     let answered = late.recv_timeout(SOON);
     assert!(answered.is_ok(), "nobody is left without an answer");
 }
 
 #[test]
 fn a_sync_that_fails_answers_everybody_with_an_error_and_reads_go_on() {
-    let gated = Gated::new(DurabilityMode::Immediate, false);
+    let gated = Gated::new(in_mode(DurabilityMode::Immediate), false);
     let (_, handle) = gated.live.create(World::caller(), FileId::ROOT, OsStr::new("a"), 0o644, RW).unwrap();
     gated.disk.hold_syncs();
     gated.live.write(World::caller(), handle, 0, b"content").unwrap();
     let outcomes = [
-        Gated::called_back(|then| gated.live.settle(then)),
-        Gated::called_back(|then| gated.live.sync(handle, SyncScope::File, then)),
+        called_back(|then| gated.live.settle(then)),
+        called_back(|then| gated.live.sync(handle, SyncScope::File, then)),
     ];
     gated.disk.fail_syncs();
     gated.disk.let_syncs_end();

@@ -1,17 +1,48 @@
-//! A journal's disk whose syncs end only when a test lets them.
+//! A live tree on a journal's disk whose syncs end only when a test lets them, and which can be full.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ize_core::journal::{FsMedium, Medium, MediumFile};
+use ize_core::model::BranchId;
+use ize_core::record::{Recorder, RecorderOptions};
+use ize_core::storage::MemoryStorage;
+use ize_core::tree::{Live, LiveOptions};
 use parking_lot::{Condvar, Mutex};
+
+pub(crate) struct Gated {
+    pub(crate) live: Arc<Live>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) disk: GatedMedium,
+    _folder: tempfile::TempDir,
+}
+
+impl Gated {
+    pub(crate) fn new(options: RecorderOptions, sync_working: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("working")).unwrap();
+        let disk = GatedMedium::open(&folder.path().join("journal"));
+        let storage = Arc::new(MemoryStorage::new());
+        let recorder = Recorder::open_on(storage, Arc::new(disk.clone()), BranchId::MAIN, options).unwrap();
+        let recorder = Arc::new(recorder);
+        let working: OwnedFd = File::open(folder.path().join("working")).unwrap().into();
+        let mut options = LiveOptions::default();
+        options.floor_bytes = 0;
+        options.sync_working = sync_working;
+        let live = Arc::new(Live::open(working, Arc::clone(&recorder), options).unwrap());
+        Self { live, recorder, disk, _folder: folder }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Gate {
     shut: Mutex<bool>,
     failing: AtomicBool,
+    full: AtomicBool,
     opened: Condvar,
 }
 
@@ -25,7 +56,7 @@ impl Gate {
     }
 }
 
-/// A real folder behind a gate for syncs.
+/// A real folder behind a gate for syncs and new segments.
 #[derive(Clone, Debug)]
 pub(crate) struct GatedMedium {
     inner: Arc<FsMedium>,
@@ -50,6 +81,11 @@ impl GatedMedium {
         self.gate.failing.store(true, Ordering::SeqCst);
     }
 
+    /// From now on there is no room for a new segment, or there is again.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.gate.full.store(is_full, Ordering::SeqCst);
+    }
+
     fn file(&self, inner: Arc<dyn MediumFile>) -> Arc<dyn MediumFile> {
         Arc::new(GatedFile { inner, gate: Arc::clone(&self.gate) })
     }
@@ -60,6 +96,9 @@ impl Medium for GatedMedium {
         self.inner.segments()
     }
     fn create(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn MediumFile>> {
+        if self.gate.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.inner.create(number, bytes).map(|file| self.file(file))
     }
     fn open(&self, number: u64) -> io::Result<Arc<dyn MediumFile>> {

@@ -5,6 +5,7 @@
 mod compare;
 mod durable;
 mod gated;
+mod handed_over;
 mod ignored;
 mod mend;
 mod past;

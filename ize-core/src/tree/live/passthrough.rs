@@ -420,13 +420,13 @@ impl Live {
         fd: &OwnedFd,
         now: &FileMetadata,
     ) -> Result<bool> {
-        let old_size = state.seen.size;
         let known = state.cells.take().inspect(|cells| {
             self.passthrough.cells.fetch_sub(cells.count(), Ordering::Relaxed);
         });
-        let mut cells = match known {
-            Some(cells) if cells.suit(now.size) => cells,
-            _ => self.cells_of_history(file, old_size, now.size)?,
+        let (mut cells, old_size) = match known {
+            Some(cells) if cells.suit(now.size) => (cells, state.seen.size),
+            Some(_) if state.seen.size == 0 => (Cells::empty(now.size), 0),
+            _ => self.cells_of_history(file, now.size)?,
         };
         let mut size = old_size;
         if now.size < old_size {
@@ -461,16 +461,15 @@ impl Live {
         Ok(differs)
     }
 
-    /// Learns from history what it has of a file's content.
-    fn cells_of_history(&self, file: FileId, old_size: u64, new_size: u64) -> Result<Cells> {
-        let mut cells = Cells::empty(old_size.max(new_size));
-        if old_size == 0 {
-            return Ok(cells);
-        }
+    /// Learns from history what it has of a file's content, and how large the file is there: that may be neither what the
+    /// host said before nor what it says now, if a version was recorded in part.
+    fn cells_of_history(&self, file: FileId, new_size: u64) -> Result<(Cells, u64)> {
         self.recorder.wait_committed(self.recorder.recorded()).map_err(recording)?;
         let past = Past { storage: Arc::clone(self.recorder.storage()), view: View::latest(self.recorder.branch()) };
-        past.each_block(file, old_size, cells.bytes_of_one(), &mut |offset, block| cells.learn(offset, block))?;
-        Ok(cells)
+        let size = past.node(file)?.map_or(0, |metadata| metadata.size);
+        let mut cells = Cells::empty(size.max(new_size));
+        past.each_block(file, size, cells.bytes_of_one(), &mut |offset, block| cells.learn(offset, block))?;
+        Ok((cells, size))
     }
 }
 
