@@ -23,6 +23,10 @@ use crate::journal::{FsMedium, Journal, JournalError, JournalOptions, Medium, Re
 use crate::model::{BranchId, FileId, Landmark, OpId, Timestamp};
 use crate::storage::FileSystemStorage;
 
+/// By how much the thread that commits is nicer than the others: enough that a program which waits for an answer comes
+/// first, and little enough that it gets on beside programs that compute all the time.
+const COMMIT_NICENESS: i32 = 5;
+
 /// How a recorder works.
 #[derive(Clone, Debug)]
 pub struct RecorderOptions {
@@ -188,7 +192,7 @@ impl Recorder {
             shared.poison.clone(),
             upkeep,
         );
-        let threads = start_threads(&shared, processor)?;
+        let threads = start_threads(&shared, processor, options.commits_first)?;
         Ok(Self {
             shared,
             storage,
@@ -543,8 +547,22 @@ fn check_options(options: &RecorderOptions) -> Result<()> {
     Ok(())
 }
 
-fn start_threads(shared: &Arc<Shared>, processor: OpCodeProcessor) -> Result<Vec<JoinHandle<()>>> {
-    let mut threads = vec![spawn("ize-commit", move || processor.run())?];
+/// Where processors are scarce, programs that work in the project come before this thread, and before those that it starts:
+/// only who asks history for what was just recorded waits for a commit.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(COMMIT_NICENESS) {
+        tracing::debug!(%error, "commits are made at the same priority as everything else");
+    }
+}
+
+fn start_threads(shared: &Arc<Shared>, processor: OpCodeProcessor, commits_first: bool) -> Result<Vec<JoinHandle<()>>> {
+    let committing = move || {
+        if !commits_first {
+            give_way();
+        }
+        processor.run();
+    };
+    let mut threads = vec![spawn("ize-commit", committing)?];
     let syncing = shared.clone();
     match spawn("ize-sync", move || syncing.run_syncer()) {
         Ok(thread) => threads.push(thread),
