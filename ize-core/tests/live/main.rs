@@ -9,6 +9,7 @@ mod handed_over;
 mod ignored;
 mod mend;
 mod past;
+mod race;
 mod random;
 mod reconcile;
 mod restore;

@@ -29,10 +29,14 @@ impl World {
     }
 
     pub(crate) fn with_rules(rules: &[&str]) -> Self {
+        Self::on(Arc::new(MemoryStorage::new()), rules)
+    }
+
+    pub(crate) fn on(storage: Arc<dyn FileSystemStorage>, rules: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("working")).unwrap();
         std::fs::create_dir(folder.path().join("journal")).unwrap();
-        Self::open(folder, Arc::new(MemoryStorage::new()), rules)
+        Self::open(folder, storage, rules)
     }
 
     fn open(folder: tempfile::TempDir, storage: Arc<dyn FileSystemStorage>, rules: &[&str]) -> Self {

@@ -44,31 +44,44 @@ impl Bindings {
         }
         let latest = View::latest(self.recorder.branch());
         let file = self.recorder.storage().entry(latest, entry.dir, &entry.name)?;
-        self.learn(entry, Bound { file, since: OpId::ZERO });
+        let committed = self.recorder.committed();
+        let mut known = self.known.lock();
+        if let Some(bound) = known.entries.get(entry) {
+            // Noted meanwhile, and newer than what the storage had.
+            return Ok(bound.file);
+        }
+        known.learn(entry, Bound { file, since: OpId::ZERO }, committed);
         Ok(file)
+    }
+
+    /// Returns what an entry names in history, if that is known without asking the storage. Without a lock on the folder it is
+    /// only a guess.
+    pub(super) fn guess(&self, entry: &Entry) -> Option<FileId> {
+        self.known.lock().entries.get(entry)?.file
     }
 
     /// Notes what an operation made of an entry. The caller holds the change-lock on the folder.
     pub(super) fn set(&self, entry: &Entry, file: Option<FileId>, since: OpId) {
-        self.learn(entry, Bound { file, since });
-    }
-
-    fn learn(&self, entry: &Entry, bound: Bound) {
         let committed = self.recorder.committed();
-        let mut known = self.known.lock();
-        known.entries.insert(entry.clone(), bound);
-        known.order.push_back((entry.clone(), bound.since));
-        while known.order.len() > COMMITTED_MAX {
-            let Some((oldest, since)) = known.order.front() else { break };
+        self.known.lock().learn(entry, Bound { file, since }, committed);
+    }
+}
+
+impl Known {
+    fn learn(&mut self, entry: &Entry, bound: Bound, committed: OpId) {
+        self.entries.insert(entry.clone(), bound);
+        self.order.push_back((entry.clone(), bound.since));
+        while self.order.len() > COMMITTED_MAX {
+            let Some((oldest, since)) = self.order.front() else { break };
             if *since > committed {
                 // Not in the storage yet: this is the only place that knows it.
                 break;
             }
-            if known.entries.get(oldest).is_some_and(|bound| bound.since == *since) {
+            if self.entries.get(oldest).is_some_and(|bound| bound.since == *since) {
                 let oldest = oldest.clone();
-                known.entries.remove(&oldest);
+                self.entries.remove(&oldest);
             }
-            known.order.pop_front();
+            self.order.pop_front();
         }
     }
 }

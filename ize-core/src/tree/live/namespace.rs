@@ -254,7 +254,7 @@ impl Live {
     }
 
     fn lock_with_occupant(&self, place: &Place) -> Result<(super::locks::Held<'_>, Option<Occupant>)> {
-        let mut guess = self.guess_lock(place)?;
+        let mut guess = self.guess_lock(place);
         loop {
             let mut files = vec![place.parent.id];
             files.extend(guess);
@@ -303,10 +303,11 @@ impl Live {
         }
     }
 
-    /// Returns whose lock guards what is at a place: a guess, to be looked at again under the locks.
-    fn guess_lock(&self, place: &Place) -> Result<Option<FileId>> {
-        let lock = |file| self.nodes.get_history(file).map_or(file, |node| node.lock_id());
-        Ok(self.bound(place)?.map(lock))
+    /// Returns whose lock guards what is at a place: a guess, to be looked at again under the locks. Storage is not asked: what
+    /// it says while no lock is held may be over before it is noted.
+    fn guess_lock(&self, place: &Place) -> Option<FileId> {
+        let file = self.bindings.guess(place.entry.as_ref()?)?;
+        Some(self.nodes.get_history(file).map_or(file, |node| node.lock_id()))
     }
 
     pub(super) fn rename_entry(
@@ -359,7 +360,7 @@ impl Live {
         from: &Place,
         to: &Place,
     ) -> Result<(super::locks::Held<'_>, Occupant, Option<Occupant>)> {
-        let (mut source, mut target) = (self.guess_lock(from)?, self.guess_lock(to)?);
+        let (mut source, mut target) = (self.guess_lock(from), self.guess_lock(to));
         loop {
             let mut files = vec![from.parent.id, to.parent.id];
             files.extend(source);
