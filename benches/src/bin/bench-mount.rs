@@ -25,6 +25,9 @@ struct Arguments {
     /// A command of the shell that waits until what was done last is at rest; run after each group of workloads.
     #[arg(long)]
     settle: Option<String>,
+    /// A target that is also compared with another one than the first: `NAME:NAME`.
+    #[arg(long, value_parser = pair)]
+    compare: Option<(String, String)>,
     /// What to measure.
     #[arg(value_name = "NAME=FOLDER", required = true, value_parser = target)]
     targets: Vec<Target>,
@@ -33,6 +36,11 @@ struct Arguments {
 fn target(text: &str) -> Result<Target, String> {
     let (name, folder) = text.split_once('=').ok_or("a target is NAME=FOLDER")?;
     Ok(Target { name: name.to_owned(), folder: folder.into() })
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (target, to) = text.split_once(':').ok_or("two targets are NAME:NAME")?;
+    Ok((target.to_owned(), to.to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -55,6 +63,9 @@ fn run(arguments: &Arguments) -> io::Result<String> {
         package: arguments.material.join("package"),
     };
     let mut report = Report::new(&arguments.targets);
+    if let Some((target, to)) = &arguments.compare {
+        report.compare(target, to).map_err(|name| io::Error::other(format!("there is no target '{name}'")))?;
+    }
     for round in 1..=arguments.rounds {
         mounted::run(&arguments.targets, round, &material, &mut report, |done, taken| {
             eprintln!("round {round} of {}: {done}: {:.1} s", arguments.rounds, taken.as_secs_f64());

@@ -8,9 +8,13 @@ use super::{Sample, Target, Unit, Workload};
 use crate::plot::{Chart, Group, Scale};
 
 /// The measurements of one run. The first target is what the others are compared with.
+///
+/// Ratios are medians of what each round had: a machine or a disk that is slow for a while is slow for both.
 #[derive(Debug)]
 pub struct Report {
     targets: Vec<String>,
+    /// Which target is also compared with which other one than the first.
+    pair: Option<(usize, usize)>,
     rows: Vec<Row>,
 }
 
@@ -29,7 +33,7 @@ struct JsonRow<'a> {
     target: &'a str,
     /// The median time of one unit of work.
     secs: f64,
-    /// That time, divided by the one of the first target.
+    /// The median of how many times as long it took as the first target in the same round.
     ratio: f64,
     /// All times, in the order in which they were measured.
     samples: &'a [f64],
@@ -37,20 +41,33 @@ struct JsonRow<'a> {
 
 impl Row {
     fn median(&self, target: usize) -> f64 {
-        let mut sorted = self.samples[target].clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        median(self.samples[target].clone())
     }
 
-    fn ratio(&self, target: usize) -> f64 {
-        self.median(target) / self.median(0)
+    fn ratio(&self, target: usize, to: usize) -> f64 {
+        median(self.samples[target].iter().zip(&self.samples[to]).map(|(secs, base)| secs / base).collect())
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Report {
     /// Begins with nothing measured.
     pub fn new(targets: &[Target]) -> Self {
-        Self { targets: targets.iter().map(|target| target.name.clone()).collect(), rows: Vec::new() }
+        Self { targets: targets.iter().map(|target| target.name.clone()).collect(), pair: None, rows: Vec::new() }
+    }
+
+    /// Compares one target with another one, too, in the last column of the table.
+    ///
+    /// # Errors
+    /// The name that no target has.
+    pub fn compare<'a>(&mut self, target: &'a str, to: &'a str) -> Result<(), &'a str> {
+        let find = |name: &'a str| self.targets.iter().position(|target| target == name).ok_or(name);
+        self.pair = Some((find(target)?, find(to)?));
+        Ok(())
     }
 
     pub(super) fn add(&mut self, target: usize, sample: &Sample) {
@@ -61,17 +78,22 @@ impl Report {
         self.rows[at].samples[target].push(sample.secs);
     }
 
-    /// Writes a table: what the first target took, and the others' times as multiples of that.
+    /// Writes a table: what the first target took, the others' times as multiples of that, and the other comparison.
     pub fn markdown(&self) -> String {
         let Some((bare, others)) = self.targets.split_first() else { return String::new() };
         let mut text = format!("| workload | {bare} |");
         others.iter().for_each(|name| text.push_str(&format!(" {name} |")));
+        self.pair
+            .iter()
+            .for_each(|&(at, to)| text.push_str(&format!(" {} : {} |", self.targets[at], self.targets[to])));
         text.push_str("\n|---|");
         self.targets.iter().for_each(|_| text.push_str("---|"));
+        self.pair.iter().for_each(|_| text.push_str("---|"));
         text.push('\n');
         for row in &self.rows {
             let _ = write!(text, "| {} | {} |", row.workload.title, figure(row.workload.unit, row.median(0)));
-            (1..self.targets.len()).for_each(|at| text.push_str(&format!(" {:.2} |", row.ratio(at))));
+            let ratios = (1..self.targets.len()).map(|at| (at, 0)).chain(self.pair);
+            ratios.for_each(|(at, to)| text.push_str(&format!(" {:.2} |", row.ratio(at, to))));
             text.push('\n');
         }
         text
@@ -82,7 +104,7 @@ impl Report {
         let others = 1..self.targets.len();
         let groups = self.rows.iter().map(|row| Group {
             label: row.workload.title.to_owned(),
-            values: others.clone().map(|at| Some(row.ratio(at))).collect(),
+            values: others.clone().map(|at| Some(row.ratio(at, 0))).collect(),
         });
         Chart {
             title: format!("Time, {} = 1", self.targets.first().map_or("", String::as_str)),
@@ -104,7 +126,7 @@ impl Report {
                 title: row.workload.title,
                 target,
                 secs: row.median(at),
-                ratio: row.ratio(at),
+                ratio: row.ratio(at, 0),
                 samples: &row.samples[at],
             })
         });
@@ -136,15 +158,24 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_medians_and_multiples_of_the_first_targets_time() {
-        assert_eq!(report().markdown(), "| workload | bare | ize |\n|---|---|---|\n| stat | 2.00 µs | 1.50 |\n");
+    fn the_table_has_medians_of_what_each_round_had() {
+        assert_eq!(report().markdown(), "| workload | bare | ize |\n|---|---|---|\n| stat | 2.00 µs | 3.00 |\n");
+    }
+
+    #[test]
+    fn two_targets_can_be_compared() {
+        let mut report = report();
+        assert_eq!(report.compare("ize", "other"), Err("other"));
+        report.compare("bare", "ize").unwrap();
+        let table = "| workload | bare | ize | bare : ize |\n|---|---|---|---|\n| stat | 2.00 µs | 3.00 | 0.33 |\n";
+        assert_eq!(report.markdown(), table);
     }
 
     #[test]
     fn the_json_has_every_sample() {
         let rows: serde_json::Value = serde_json::from_str(&report().json().unwrap()).unwrap();
         assert_eq!(rows[1]["target"], "ize");
-        assert_eq!(rows[1]["ratio"], 1.5);
+        assert_eq!(rows[1]["ratio"], 3.0);
         assert_eq!(rows[1]["samples"].as_array().unwrap().len(), 3);
     }
 }
