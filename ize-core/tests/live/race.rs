@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 use ize_core::model::{FileId, Name, View};
 use ize_core::storage::{Batch, FileSystemStorage, Finding, MemoryStorage, RefName, RefTarget, Result, StorageInfo};
 
+use crate::random::{Dice, Player};
 use crate::world::World;
 
 const SOON: Duration = Duration::from_secs(5);
+/// Long enough that others make several changes meanwhile.
+const LONG: Duration = Duration::from_micros(300);
 
-/// Storage that answers what a name means only when it is let go on.
+/// Storage that answers what a name means only when it is let go on, or after a while.
 #[derive(Default)]
 struct Slow {
     inner: MemoryStorage,
     is_held: AtomicBool,
     is_asked: AtomicBool,
+    lingers: AtomicBool,
 }
 
 impl Slow {
@@ -28,6 +32,8 @@ impl Slow {
         if self.is_held.load(Ordering::SeqCst) {
             self.is_asked.store(true, Ordering::SeqCst);
             wait_until(|| !self.is_held.load(Ordering::SeqCst));
+        } else if self.lingers.load(Ordering::SeqCst) {
+            thread::sleep(LONG);
         }
         found
     }
@@ -89,4 +95,24 @@ fn a_file_that_is_made_while_another_one_is_renamed_to_its_name_is_known_to_hist
         storage.inner.is_held.store(false, Ordering::SeqCst);
     });
     world.assert_history_is_working();
+}
+
+#[test]
+fn where_storage_answers_late_several_threads_leave_history_equal_to_working() {
+    for seed in 1..=3 {
+        let storage = Arc::new(SlowStorage::default());
+        storage.inner.lingers.store(true, Ordering::SeqCst);
+        let world = World::on(storage, &[]);
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let world = &world;
+                let dice = Dice::new(100 * seed + thread);
+                scope.spawn(move || {
+                    let mut player = Player { world, dice, preallocates: true };
+                    (0..150).for_each(|_| player.step());
+                });
+            }
+        });
+        world.assert_history_is_working();
+    }
 }
