@@ -3,7 +3,7 @@
 /// Writes those methods of [`FileSystemStorage`](crate::storage::FileSystemStorage) that only ask, for a storage that keeps
 /// another one in a field and lets it answer: `head`, `ops`, `op_at_time`, `node`, `entry`, `entries`, `names`, `bindings`,
 /// `read`, `extents`, `xattrs` and `refs`.
-/// The others are the wrapper's own affair, those with a default too.
+/// The others are the wrapper's own affair, those with a default too; see [`forward_upkeep`](crate::forward_upkeep).
 #[macro_export]
 macro_rules! forward_queries {
     ($inner:ident) => {
@@ -96,6 +96,33 @@ macro_rules! forward_queries {
 
         fn refs(&self) -> $crate::storage::Result<::std::vec::Vec<$crate::storage::Ref>> {
             self.$inner.refs()
+        }
+    };
+}
+
+/// Writes `info`, `set_ref`, `verify` and `repair` of [`FileSystemStorage`](crate::storage::FileSystemStorage) for a storage that
+/// keeps another one in a field and adds nothing to them.
+#[macro_export]
+macro_rules! forward_upkeep {
+    ($inner:ident) => {
+        fn info(&self) -> $crate::storage::Result<$crate::storage::StorageInfo> {
+            self.$inner.info()
+        }
+
+        fn set_ref(
+            &self,
+            name: &$crate::storage::RefName,
+            target: ::std::option::Option<&$crate::storage::RefTarget>,
+        ) -> $crate::storage::Result<()> {
+            self.$inner.set_ref(name, target)
+        }
+
+        fn verify(&self, report: &mut dyn ::std::ops::FnMut($crate::storage::Finding)) -> $crate::storage::Result<()> {
+            self.$inner.verify(report)
+        }
+
+        fn repair(&self, report: &mut dyn ::std::ops::FnMut($crate::storage::Finding)) -> $crate::storage::Result<()> {
+            self.$inner.repair(report)
         }
     };
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ize_core::model::{FileId, Name, View};
-use ize_core::storage::{Batch, FileSystemStorage, Finding, MemoryStorage, RefName, RefTarget, Result, StorageInfo};
+use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, Result};
 
 use crate::random::{Dice, Player};
 use crate::world::World;
@@ -54,21 +54,10 @@ struct SlowStorage {
 
 impl FileSystemStorage for SlowStorage {
     ize_core::forward_queries!(inner);
+    ize_core::forward_upkeep!(inner);
 
     fn commit(&self, batch: &Batch) -> Result<()> {
         self.inner.commit(batch)
-    }
-    fn info(&self) -> Result<StorageInfo> {
-        self.inner.info()
-    }
-    fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
-        self.inner.set_ref(name, target)
-    }
-    fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.verify(report)
-    }
-    fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.repair(report)
     }
 }
 

@@ -11,8 +11,7 @@ use ize_core::project::{
     Settings,
 };
 use ize_core::storage::{
-    Batch, FileSystemStorage, Finding, Incoming, IncomingEdit, MemoryStorage, NativeChange, RefName, RefTarget, Result,
-    StorageError, StorageInfo,
+    Batch, FileSystemStorage, Incoming, IncomingEdit, MemoryStorage, NativeChange, Result, StorageError,
 };
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -43,6 +42,7 @@ impl Vault {
 
 impl FileSystemStorage for Vault {
     ize_core::forward_queries!(inner);
+    ize_core::forward_upkeep!(inner);
 
     fn commit(&self, batch: &Batch) -> Result<()> {
         if self.suspended.load(Ordering::SeqCst) {
@@ -78,19 +78,6 @@ impl FileSystemStorage for Vault {
     fn resume(&self) -> Result<()> {
         self.suspended.store(false, Ordering::SeqCst);
         Ok(())
-    }
-
-    fn info(&self) -> Result<StorageInfo> {
-        self.inner.info()
-    }
-    fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
-        self.inner.set_ref(name, target)
-    }
-    fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.verify(report)
-    }
-    fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.repair(report)
     }
 }
 

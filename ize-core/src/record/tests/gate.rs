@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::storage::{
-    Batch, FileSystemStorage, Finding, MemoryStorage, RefName, RefTarget, Result, StorageError, StorageInfo,
-};
+use crate::storage::{Batch, FileSystemStorage, MemoryStorage, Result, StorageError};
 
 type Failure = Box<dyn Fn() -> StorageError + Send>;
 
@@ -39,6 +37,7 @@ impl GatedStorage {
 
 impl FileSystemStorage for GatedStorage {
     crate::forward_queries!(inner);
+    crate::forward_upkeep!(inner);
 
     fn commit(&self, batch: &Batch) -> Result<()> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
@@ -51,18 +50,5 @@ impl FileSystemStorage for GatedStorage {
             return Err(failure());
         }
         self.inner.commit(batch)
-    }
-
-    fn info(&self) -> Result<StorageInfo> {
-        self.inner.info()
-    }
-    fn set_ref(&self, name: &RefName, target: Option<&RefTarget>) -> Result<()> {
-        self.inner.set_ref(name, target)
-    }
-    fn verify(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.verify(report)
-    }
-    fn repair(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        self.inner.repair(report)
     }
 }
