@@ -14,6 +14,7 @@ use ize_core::storage::MemoryStorage;
 use ize_core::tree::{Live, LiveOptions};
 use parking_lot::{Condvar, Mutex};
 
+/// A tree whose journal is on such a disk.
 pub(crate) struct Gated {
     pub(crate) live: Arc<Live>,
     pub(crate) recorder: Arc<Recorder>,

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use ize_core::journal::JournalOptions;
 use ize_core::model::{BranchId, FileId, View};
 use ize_core::record::RecorderOptions;
+use ize_core::storage::FileSystemStorageExt;
 use ize_core::tree::Tree;
 
 use crate::gated::Gated;
@@ -17,11 +18,8 @@ const MIB: u64 = 1 << 20;
 /// What history has of a file.
 fn content(gated: &Gated, file: FileId) -> Vec<u8> {
     gated.recorder.wait_committed(gated.recorder.recorded()).unwrap();
-    let (storage, view) = (gated.recorder.storage(), View::latest(BranchId::MAIN));
-    let size = storage.node(view, file).unwrap().unwrap().size;
-    let mut content = vec![0; usize::try_from(size).unwrap()];
-    let read = storage.read(view, file, 0, &mut content).unwrap();
-    assert_eq!(read, content.len());
+    let mut content = Vec::new();
+    gated.recorder.storage().copy_content(View::latest(BranchId::MAIN), file, &mut content).unwrap();
     content
 }
 
