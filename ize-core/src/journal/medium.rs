@@ -7,8 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::JournalError;
+use super::blank::{self, Ahead, BLANK};
 use crate::disk::{Change, Durable, change};
 use crate::session::Session;
 
@@ -71,7 +75,8 @@ pub trait MediumFile: Debug + Send + Sync {
     /// Those of the file; it is an error if the file ends before `buf` is full.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes `head` at `offset` and `data` right behind it: one system call unless the system takes less than all.
+    /// Writes `head` at `offset` and `data` right behind it: one system call unless the system takes less than all. Nothing
+    /// was written behind `offset` before, and it may be made zeros.
     ///
     /// # Errors
     /// Those of the file; then any part may have been written.
@@ -97,6 +102,8 @@ pub struct FsMedium {
     handle: File,
     _lock: File,
     same_session: bool,
+    /// Whether segments are blanked ahead of the records.
+    blanks: bool,
 }
 
 impl FsMedium {
@@ -123,7 +130,12 @@ impl FsMedium {
             Err(TryLockError::Error(source)) => return Err(JournalError::io("locking the journal")(source)),
         }
         let same_session = exchange_session(&mut lock).map_err(JournalError::io("noting the session"))?;
-        Ok(Self { folder: folder.to_owned(), handle, _lock: lock, same_session })
+        let blanks = blank::pays_off(&handle);
+        Ok(Self { folder: folder.to_owned(), handle, _lock: lock, same_session, blanks })
+    }
+
+    fn file(&self, file: File) -> Arc<dyn MediumFile> {
+        Arc::new(FsFile { file, ahead: self.blanks.then(|| Mutex::new(Ahead::default())) })
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -172,12 +184,12 @@ impl Medium for FsMedium {
             let _ = change(Change::Path(&path), || std::fs::remove_file(&path));
             return Err(error);
         }
-        Ok(Arc::new(FsFile(file)))
+        Ok(self.file(file))
     }
 
     fn open(&self, number: u64) -> io::Result<Arc<dyn MediumFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(number))?;
-        Ok(Arc::new(FsFile(file)))
+        Ok(self.file(file))
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
@@ -211,39 +223,57 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 #[derive(Debug)]
-struct FsFile(File);
+struct FsFile {
+    file: File,
+    ahead: Option<Mutex<Ahead>>,
+}
 
 impl MediumFile for FsFile {
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_at(&self, head: &[u8], data: &[u8], offset: u64) -> io::Result<()> {
         let bytes = (head.len() + data.len()) as u64;
-        change(Change::Data(self.0.as_fd(), offset, bytes), || self.write_both(head, data, offset))
+        change(Change::Data(self.file.as_fd(), offset, bytes), || self.write_both(head, data, offset))?;
+        self.blank_behind(offset + bytes);
+        Ok(())
     }
 
     fn zero_from(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        change(Change::Inode(self.0.as_fd()), || self.0.set_len(offset))?;
-        change(Change::Inode(self.0.as_fd()), || self.0.set_len(bytes.max(offset)))
+        change(Change::Inode(self.file.as_fd()), || self.file.set_len(offset))?;
+        change(Change::Inode(self.file.as_fd()), || self.file.set_len(bytes.max(offset)))
     }
 
     fn sync(&self) -> io::Result<()> {
-        change(Change::Sync(self.0.as_fd(), Durable::Data), || self.0.sync_data())
+        change(Change::Sync(self.file.as_fd(), Durable::Data), || self.file.sync_data())
     }
 }
 
 impl FsFile {
+    /// Best effort: without it, syncs take longer.
+    fn blank_behind(&self, end: u64) {
+        let Some(range) = self.ahead.as_ref().and_then(|ahead| ahead.lock().next(end, Instant::now())) else { return };
+        let Ok(len) = self.bytes() else { return };
+        let bytes = range.end.min(len).saturating_sub(range.start);
+        let Some(blank) = usize::try_from(bytes).ok().and_then(|bytes| BLANK.get(..bytes)) else { return };
+        if let Err(error) =
+            change(Change::Zeros(self.file.as_fd(), range.start, bytes), || self.file.write_all_at(blank, range.start))
+        {
+            tracing::debug!(%error, "a journal segment was not blanked ahead");
+        }
+    }
+
     fn write_both(&self, head: &[u8], data: &[u8], offset: u64) -> io::Result<()> {
         if data.is_empty() {
-            return self.0.write_all_at(head, offset);
+            return self.file.write_all_at(head, offset);
         }
         let written = loop {
-            match rustix::io::pwritev(&self.0, &[IoSlice::new(head), IoSlice::new(data)], offset) {
+            match rustix::io::pwritev(&self.file, &[IoSlice::new(head), IoSlice::new(data)], offset) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => break result?,
             }
@@ -251,10 +281,10 @@ impl FsFile {
         // A short write is no error: the rest follows.
         let offset = offset + written as u64;
         if written < head.len() {
-            self.0.write_all_at(&head[written..], offset)?;
-            self.0.write_all_at(data, offset + (head.len() - written) as u64)
+            self.file.write_all_at(&head[written..], offset)?;
+            self.file.write_all_at(data, offset + (head.len() - written) as u64)
         } else if written < head.len() + data.len() {
-            self.0.write_all_at(&data[written - head.len()..], offset)
+            self.file.write_all_at(&data[written - head.len()..], offset)
         } else {
             Ok(())
         }

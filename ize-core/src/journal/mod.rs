@@ -9,6 +9,7 @@
 //! (see [`RecoveryReport`] and [`JournalError::Damaged`]); after a failed write or sync nothing is written any more.
 //! `docs/format.md` describes each byte. The one caller is [`crate::record::Recorder`].
 
+mod blank;
 mod error;
 mod medium;
 mod options;
