@@ -13,9 +13,10 @@ use crate::failure::{Failure, Kind, Result};
 use crate::output;
 
 /// What has glibc give memory back after a burst (see mallopt(3)): a daemon runs for months, and mostly waits. Else the
-/// largest buffer that was ever freed decides how much is kept. Other C libraries ignore it.
+/// largest buffer that was ever freed decides how much is kept. The data of a write (1 MiB at most) stays below the threshold:
+/// memory that is mapped for each costs a page fault for every 4 KiB. Other C libraries ignore it.
 const SMALL_HEAP: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "524288"), ("MALLOC_TRIM_THRESHOLD_", "2097152")];
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// A line from the daemon.
 #[derive(Debug, Serialize, Deserialize)]
