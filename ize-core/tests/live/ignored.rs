@@ -51,6 +51,31 @@ fn renames_between_ignored_and_recorded_names_enter_and_leave_history() {
 }
 
 #[test]
+fn an_ignored_folder_replaces_an_empty_one_of_history() {
+    let world = World::with_rules(&["build/"]);
+    let build = world.make_dir(FileId::ROOT, "build");
+    world.write_new(build, "page", b"built");
+    world.make_dir(FileId::ROOT, "site");
+    world.rename((FileId::ROOT, "build"), (FileId::ROOT, "site"));
+    assert_eq!(world.in_history("site/page").unwrap(), b"built");
+}
+
+#[test]
+fn an_ignored_folder_and_one_of_history_change_places() {
+    let world = World::with_rules(&["build/"]);
+    let (build, site) = (world.make_dir(FileId::ROOT, "build"), world.make_dir(FileId::ROOT, "site"));
+    world.write_new(build, "page", b"built");
+    world.write_new(site, "old", b"was there");
+    let (from, to) = ((FileId::ROOT, OsStr::new("build")), (FileId::ROOT, OsStr::new("site")));
+    for known in [["site/page", "site/old"], ["site/old", "site/page"]] {
+        world.live.rename(World::caller(), from, to, RenameMode::Exchange).unwrap();
+        assert!(world.in_history(known[0]).is_some());
+        assert_eq!(world.in_history(known[1]), None);
+        assert_eq!(world.in_history("build"), None);
+    }
+}
+
+#[test]
 fn a_folder_that_enters_history_brings_its_files_and_later_writes() {
     let world = World::with_rules(&["build/"]);
     let build = world.make_dir(FileId::ROOT, "build");

@@ -3,14 +3,16 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use ize_core::model::{FileId, Name, View};
 use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, Result};
+use ize_core::tree::Tree;
 
+use crate::compare::describe_host;
 use crate::random::{Dice, Player};
-use crate::world::World;
+use crate::world::{RW, World};
 
 const SOON: Duration = Duration::from_secs(5);
 /// Long enough that others make several changes meanwhile.
@@ -89,19 +91,93 @@ fn a_file_that_is_made_while_another_one_is_renamed_to_its_name_is_known_to_hist
 #[test]
 fn where_storage_answers_late_several_threads_leave_history_equal_to_working() {
     for seed in 1..=3 {
-        let storage = Arc::new(SlowStorage::default());
-        storage.inner.lingers.store(true, Ordering::SeqCst);
-        let world = World::on(storage, &[]);
+        let world = slow_world(&[]);
+        play(&world, seed, true);
+        world.assert_history_is_working();
+    }
+}
+
+#[test]
+fn what_is_done_in_a_folder_while_it_enters_and_leaves_history_is_in_history_when_the_folder_is() {
+    for seed in 1..=3 {
+        let world = slow_world(&["*.o"]);
+        let folder = world.make_dir(FileId::ROOT, "folder");
+        let inner = world.make_dir(folder, "inner");
+        let world = &world;
         thread::scope(|scope| {
-            for thread in 0..4 {
-                let world = &world;
-                let dice = Dice::new(100 * seed + thread);
-                scope.spawn(move || {
-                    let mut player = Player { world, dice, preallocates: true };
-                    (0..150).for_each(|_| player.step());
-                });
+            let work = |dir, seed| scope.spawn(move || work_in(world, dir, Dice::new(seed)));
+            let working = [work(folder, 10 * seed), work(inner, 10 * seed + 1)];
+            while !working.iter().all(ScopedJoinHandle::is_finished) {
+                world.rename((FileId::ROOT, "folder"), (FileId::ROOT, "folder.o"));
+                world.rename((FileId::ROOT, "folder.o"), (FileId::ROOT, "folder"));
             }
         });
         world.assert_history_is_working();
     }
+}
+
+#[test]
+fn where_names_are_ignored_several_threads_leave_history_with_all_others() {
+    let is_ignored = |path: &[u8]| path.split(|byte| *byte == b'/').any(|name| name == b"f");
+    for seed in 1..=3 {
+        let world = slow_world(&["f"]);
+        // What is written to a file through an ignored name of it is not recorded.
+        play(&world, seed, false);
+        let history = world.describe_history(View::main(world.settle()));
+        let working = describe_host(&world.working());
+        let recorded: Vec<_> = working.iter().filter(|(path, _)| !is_ignored(path)).collect();
+        assert_eq!(history.keys().collect::<Vec<_>>(), recorded.iter().map(|(path, _)| *path).collect::<Vec<_>>());
+        for (path, host) in recorded {
+            assert_eq!(
+                unlinked(&history[path]),
+                unlinked(host),
+                "{}: history (left), working (right)",
+                path.escape_ascii()
+            );
+        }
+    }
+}
+
+fn slow_world(rules: &[&str]) -> World {
+    let storage = Arc::new(SlowStorage::default());
+    storage.inner.lingers.store(true, Ordering::SeqCst);
+    World::on(storage, rules)
+}
+
+/// Writes and removes some files of a folder.
+fn work_in(world: &World, dir: FileId, mut dice: Dice) {
+    for _ in 0..100 {
+        let name = format!("file{}", dice.below(5));
+        if dice.below(2) == 0 {
+            // It may not be there.
+            let _ = world.live.unlink(World::caller(), dir, name.as_ref());
+        } else {
+            let (_, handle) = world.live.create(World::caller(), dir, name.as_ref(), 0o644, RW).unwrap();
+            world.live.write(World::caller(), handle, dice.below(100), name.as_bytes()).unwrap();
+            world.live.release(handle);
+        }
+    }
+}
+
+/// Has four threads change the tree at random.
+fn play(world: &World, seed: u64, links: bool) {
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let dice = Dice::new(100 * seed + thread);
+            scope.spawn(move || {
+                let mut player = Player { world, dice, preallocates: true, links };
+                (0..150).for_each(|_| player.step());
+            });
+        }
+    });
+}
+
+/// Returns what is said of a file, but for what names of it that are ignored change too; of a folder, for what ignored names in it do.
+fn unlinked(text: &str) -> Vec<&str> {
+    let is_dir = text.starts_with("folder ");
+    // Kind, mode and owner; names and values.
+    let (about, times) = text.split_at(text.find("links").unwrap());
+    let times = times.split(' ').collect::<Vec<_>>();
+    let is_own = |pair: &&[&str]| !(matches!(pair[0], "links" | "ctime") || is_dir && pair[0] == "mtime");
+    [about].into_iter().chain(times.chunks(2).filter(is_own).flatten().copied()).collect()
 }

@@ -19,7 +19,13 @@ pub(super) struct Locks {
 
 /// Locks held for a change; dropping it releases them.
 pub(super) struct Held<'a> {
-    _guards: [Option<RwLockWriteGuard<'a, ()>>; HELD_MAX],
+    _guards: Guards<'a>,
+}
+
+#[expect(dead_code, reason = "held, not looked at")]
+enum Guards<'a> {
+    Some([Option<RwLockWriteGuard<'a, ()>>; HELD_MAX]),
+    All(Vec<RwLockWriteGuard<'a, ()>>),
 }
 
 impl Held<'_> {
@@ -49,12 +55,12 @@ impl Locks {
             }
             last = stripe;
         }
-        Held { _guards: held }
+        Held { _guards: Guards::Some(held) }
     }
 
     /// Locks all files for a change.
-    pub(super) fn all(&self) -> Vec<RwLockWriteGuard<'_, ()>> {
-        self.stripes.iter().map(RwLock::write).collect()
+    pub(super) fn all(&self) -> Held<'_> {
+        Held { _guards: Guards::All(self.stripes.iter().map(RwLock::write).collect()) }
     }
 
     /// Locks one file against changes.

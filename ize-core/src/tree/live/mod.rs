@@ -138,19 +138,19 @@ impl fmt::Debug for Live {
     }
 }
 
-/// An inode and, if it is recorded, how history calls it.
-struct Subject {
-    node: Arc<Node>,
-    history: Option<FileId>,
-}
-
 /// An entry of a folder that is about to change.
 struct Place {
     parent: Arc<Node>,
     dir: Arc<OwnedFd>,
     name: Name,
-    /// The entry in history, if the folder is recorded.
-    entry: Option<Entry>,
+}
+
+impl Place {
+    /// Returns the entry in history, if the folder is recorded. Whoever does not hold the folder's lock gets an answer that may
+    /// be over: the folder can enter history or leave it.
+    fn entry(&self) -> Option<Entry> {
+        self.parent.history().map(|dir| Entry::new(dir, self.name.clone()))
+    }
 }
 
 impl Live {
@@ -327,8 +327,7 @@ impl Live {
             return Err(Errno::PERM.into());
         }
         let dir = self.nodes.fd(&parent)?;
-        let entry = parent.history().map(|dir| Entry::new(dir, name.clone()));
-        Ok(Place { parent, dir, name, entry })
+        Ok(Place { parent, dir, name })
     }
 
     /// Tells whether a name belongs to Ize or to the project's storage: to this tree it does not exist.
@@ -337,14 +336,9 @@ impl Live {
             && (name == RESERVED_NAME || self.reserved.iter().any(|reserved| reserved.as_os_str() == name))
     }
 
-    fn subject(&self, node: FileId) -> Result<Subject> {
-        let node = self.nodes.get(node)?;
-        Ok(Subject { history: node.history(), node })
-    }
-
     /// Tells whether a new entry is to be recorded.
     fn is_recordable(&self, place: &Place, is_dir: bool) -> bool {
-        if place.entry.is_none() {
+        if place.parent.history().is_none() {
             return false;
         }
         let rules = self.ignore.read();
@@ -353,8 +347,8 @@ impl Live {
 
     /// Returns how history calls what an entry names, if it does.
     fn bound(&self, place: &Place) -> Result<Option<FileId>> {
-        match &place.entry {
-            Some(entry) => Ok(self.bindings.get(entry)?),
+        match place.entry() {
+            Some(entry) => Ok(self.bindings.get(&entry)?),
             None => Ok(None),
         }
     }

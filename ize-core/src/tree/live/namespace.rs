@@ -114,7 +114,7 @@ impl Live {
         let recorded = self.record_made(caller, &place, reservation, &made, making.data());
         held.release();
         let node = recorded?;
-        self.nodes.keep(&node, &Arc::new(fd));
+        self.nodes.keep(&node, fd);
         Ok(self.stat_of(&node, &made.found))
     }
 
@@ -209,13 +209,13 @@ impl Live {
         // Before it is recorded: a sync that comes between leaves it uncovered.
         let epoch = *self.writeback.epoch();
         let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
-        if let (Some(file), Some(entry)) = (history, &place.entry) {
+        if let (Some(file), Some(entry)) = (history, place.entry()) {
             let op_type = creation(file, entry.clone(), found);
             let mut draft = self.draft(caller, op_type, data, Some(Landmark::Namespace));
             draft.touched.push(Touched { file, metadata: found.metadata });
             draft.touched.push(Touched { file: entry.dir, metadata: made.parent });
             let op = self.record(reservation, draft)?;
-            self.bindings.set(entry, Some(file), op);
+            self.bindings.set(&entry, Some(file), op);
         }
         let node = self.enter(place, found, history);
         node.cover(epoch);
@@ -238,14 +238,14 @@ impl Live {
         if let Some(node) = &victim.node {
             node.lose_name(place.parent.id, &place.name, &fd);
         }
-        if let (Some(file), Some(entry)) = (victim.history, &place.entry) {
+        if let (Some(file), Some(entry)) = (victim.history, place.entry()) {
             let op_type = removal(file, entry.clone(), victim.stat.metadata.kind);
             let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
             let left = self.applied(lost_a_name(file, &fd))?;
             draft.touched.push(left);
             draft.touched.extend(self.applied(self.touched(&place))?);
             let op = self.record(reservation, draft)?;
-            self.bindings.set(entry, None, op);
+            self.bindings.set(&entry, None, op);
             victim.node.iter().for_each(|node| self.note_recorded(node, &left.metadata));
         }
         held.release();
@@ -286,11 +286,11 @@ impl Live {
         if let Some(fd) = occupant.node.as_ref().and_then(|node| node.resident()) {
             return Ok(fd);
         }
-        let fd = Arc::new(host::open_path(&place.dir, place.name.as_os_str())?);
-        if let Some(node) = &occupant.node {
-            self.nodes.keep(node, &fd);
-        }
-        Ok(fd)
+        let fd = host::open_path(&place.dir, place.name.as_os_str())?;
+        Ok(match &occupant.node {
+            Some(node) => self.nodes.keep(node, fd),
+            None => Arc::new(fd),
+        })
     }
 
     /// Records what changed in a file that the kernel writes to itself, before its names change. Of one that `loses` its
@@ -306,7 +306,7 @@ impl Live {
     /// Returns whose lock guards what is at a place: a guess, to be looked at again under the locks. Storage is not asked: what
     /// it says while no lock is held may be over before it is noted.
     fn guess_lock(&self, place: &Place) -> Option<FileId> {
-        let file = self.bindings.guess(place.entry.as_ref()?)?;
+        let file = self.bindings.guess(&place.entry()?)?;
         Some(self.nodes.get_history(file).map_or(file, |node| node.lock_id()))
     }
 
@@ -361,18 +361,35 @@ impl Live {
         to: &Place,
     ) -> Result<(super::locks::Held<'_>, Occupant, Option<Occupant>)> {
         let (mut source, mut target) = (self.guess_lock(from), self.guess_lock(to));
+        // What is in a folder that enters or leaves history has locks of its own, more than can be taken one by one.
+        let mut is_all = false;
         loop {
             let mut files = vec![from.parent.id, to.parent.id];
             files.extend(source);
             files.extend(target);
-            let held = self.locks.change(&files);
+            let held = if is_all { self.locks.all() } else { self.locks.change(&files) };
             let source_now = self.occupant(from)?.ok_or(Errno::NOENT)?;
             let target_now = self.occupant(to)?;
-            if is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target) {
+            let crosses = self.folder_crosses(&source_now, to, target_now.as_ref());
+            let is_guarded = is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target);
+            if is_all || is_guarded && !crosses {
                 return Ok((held, source_now, target_now));
             }
+            is_all = crosses;
             source = source_now.lock_id();
             target = target_now.as_ref().and_then(Occupant::lock_id);
+        }
+    }
+
+    /// Tells whether a rename may have a folder, and all that is in it, enter or leave history.
+    fn folder_crosses(&self, source: &Occupant, to: &Place, target: Option<&Occupant>) -> bool {
+        let target_is_dir = target.is_some_and(Occupant::is_directory);
+        let is_recordable = || self.is_recordable(to, source.is_directory());
+        match (source.history, target.and_then(|target| target.history)) {
+            (Some(_), Some(_)) => false,
+            (Some(_), None) => target_is_dir || source.is_directory() && !is_recordable(),
+            (None, Some(_)) => target_is_dir || source.is_directory(),
+            (None, None) => (target_is_dir || source.is_directory()) && is_recordable(),
         }
     }
 
@@ -413,7 +430,7 @@ impl Live {
         file: FileId,
         target: Option<FileId>,
     ) -> Result<()> {
-        let (Some(from), Some(to)) = (&moved.from.entry, &moved.to.entry) else { return Ok(()) };
+        let (Some(from), Some(to)) = (moved.from.entry(), moved.to.entry()) else { return Ok(()) };
         let displaced = match target {
             None => Displaced::Nothing,
             Some(other) if moved.is_exchange => Displaced::Exchanged(other),
@@ -446,30 +463,30 @@ impl Live {
                 self.note_recorded(node, metadata);
             }
         }
-        self.bindings.set(from, if moved.is_exchange { target } else { None }, op);
-        self.bindings.set(to, Some(file), op);
+        self.bindings.set(&from, if moved.is_exchange { target } else { None }, op);
+        self.bindings.set(&to, Some(file), op);
         Ok(())
     }
 
     pub(super) fn link_node(&self, caller: Caller, node: FileId, parent: FileId, name: &OsStr) -> Result<Stat> {
-        let subject = self.subject(node)?;
+        let node = self.nodes.get(node)?;
         let place = self.place(parent, name)?;
         let reservation = self.reserve_growth(SMALL_OP_BYTES)?;
-        let held = self.locks.change(&[place.parent.id, subject.node.lock_id()]);
-        let fd = self.nodes.fd(&subject.node)?;
-        self.catch_up(&subject.node)?;
+        let held = self.locks.change(&[place.parent.id, node.lock_id()]);
+        let fd = self.nodes.fd(&node)?;
+        self.catch_up(&node)?;
         host::link(&*fd, &place.dir, place.name.as_os_str())?;
-        subject.node.add_name(&place.parent, &place.name);
+        node.add_name(&place.parent, &place.name);
         let found = self.applied(host::stat(&*fd))?;
-        match (subject.history, &place.entry) {
+        match (node.history(), place.entry()) {
             (Some(file), Some(entry)) if self.is_recordable(&place, false) => {
                 let op_type = OpType::Hardlink { file, entry: entry.clone() };
                 let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
                 draft.touched.push(Touched { file, metadata: found.metadata });
                 draft.touched.extend(self.applied(self.touched(&place))?);
                 let op = self.record(reservation, draft)?;
-                self.bindings.set(entry, Some(file), op);
-                self.note_recorded(&subject.node, &found.metadata);
+                self.bindings.set(&entry, Some(file), op);
+                self.note_recorded(&node, &found.metadata);
             }
             (None, Some(_)) if self.is_recordable(&place, false) => {
                 drop(reservation);
@@ -478,8 +495,8 @@ impl Live {
             _ => {}
         }
         held.release();
-        self.nodes.take_lookup(&subject.node);
-        Ok(self.stat_of(&subject.node, &found))
+        self.nodes.take_lookup(&node);
+        Ok(self.stat_of(&node, &found))
     }
 }
 

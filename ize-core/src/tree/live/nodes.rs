@@ -246,22 +246,25 @@ impl Nodes {
             Ok((host::stat(&fd)?, fd))
         };
         match self.by_names(node, by_name) {
-            Ok(fd) => {
-                let fd = Arc::new(fd);
-                self.keep(node, &fd);
-                Ok(fd)
-            }
+            Ok(fd) => Ok(self.keep(node, fd)),
             Err(refusal) => node.resident().ok_or(refusal),
         }
     }
 
-    /// Keeps an `O_PATH` descriptor of a node.
-    pub(super) fn keep(&self, node: &Node, fd: &Arc<OwnedFd>) {
-        if node.state.lock().fd.replace(Arc::clone(fd)).is_none() {
-            let mut table = self.table.lock();
-            table.resident.push_back(node.id);
-            table.close_surplus(self.descriptors_max);
-        }
+    /// Keeps an `O_PATH` descriptor of a node, unless one is kept already, and returns the one that is. As long as anybody has
+    /// it, it is not given up.
+    pub(super) fn keep(&self, node: &Node, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = {
+            let mut state = node.state.lock();
+            if let Some(kept) = &state.fd {
+                return Arc::clone(kept);
+            }
+            Arc::clone(state.fd.insert(Arc::new(fd)))
+        };
+        let mut table = self.table.lock();
+        table.resident.push_back(node.id);
+        table.close_surplus(self.descriptors_max);
+        fd
     }
 
     /// Opens a node that is a regular file.
@@ -381,8 +384,9 @@ impl Table {
             let Some(id) = self.resident.pop_front() else { break };
             let Some(slot) = self.by_id.get(&id) else { continue };
             let mut state = slot.node.state.lock();
-            if state.names.is_empty() && state.fd.is_some() {
-                // It has no name any more: the descriptor is the only way to it.
+            // Where it has no name, the descriptor is the only way to it; and while its names change, the sure one.
+            let is_needed = |fd: &Arc<OwnedFd>| state.names.is_empty() || Arc::strong_count(fd) > 1;
+            if state.fd.as_ref().is_some_and(is_needed) {
                 self.resident.push_back(id);
             } else {
                 state.fd = None;

@@ -96,12 +96,12 @@ impl Live {
             let inode = parent.id.get();
             return Ok(Some(TreeEntry { name: found.name, inode, kind: FileKind::Directory, next }));
         }
-        let known = match (parent.history(), Name::from_os(found.name)) {
-            (Some(history), Ok(name)) => {
+        let known = match Name::from_os(found.name) {
+            Ok(name) => {
                 let _look = self.locks.look(parent.id);
-                self.bindings.get(&Entry::new(history, name))?
+                parent.history().map(|dir| self.bindings.get(&Entry::new(dir, name))).transpose()?.flatten()
             }
-            _ => None,
+            Err(_) => None,
         };
         if let (Some(file), Some(kind)) = (known, found.kind) {
             return Ok(Some(TreeEntry { name: found.name, inode: file.get(), kind, next }));

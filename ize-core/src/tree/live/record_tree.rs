@@ -268,26 +268,27 @@ impl Live {
         self.record_occupant(place, true)
     }
 
-    /// Records a file that came to a recorded name otherwise than by being made there.
+    /// Records a file that came to a recorded name otherwise than by being made there. If it is a folder that somebody may
+    /// use already, the caller holds all change-locks.
     pub(super) fn record_arrival(&self, place: &Place) -> Result<()> {
         let step = self.record_occupant(place, false);
         self.applied(step)
     }
 
     fn record_occupant(&self, place: &Place, external: bool) -> Result<()> {
-        let Some(entry) = &place.entry else { return Ok(()) };
+        let Some(entry) = place.entry() else { return Ok(()) };
         let fd = host::open_path(&place.dir, place.name.as_os_str())?;
         let is_dir = host::stat(&fd)?.metadata.kind == FileKind::Directory;
         if self.bound(place)?.is_some() || !self.is_recordable(place, is_dir) {
             return Ok(());
         }
         let path = place.parent.path().unwrap_or_default().join(&place.name);
-        Arrivals::new(self, external).record_all(&place.dir, &Spot { entry: entry.clone(), path }, &fd)?;
+        Arrivals::new(self, external).record_all(&place.dir, &Spot { entry, path }, &fd)?;
         Ok(())
     }
 
     /// Records that a file, or a folder with all that is in it, left history: it was renamed to a name that is ignored.
-    /// `place` is where it was; `fd` names the inode, wherever it is now.
+    /// `place` is where it was; `fd` names the inode, wherever it is now. If it is a folder, the caller holds all change-locks.
     pub(super) fn record_departure(
         &self,
         caller: Caller,
@@ -295,15 +296,20 @@ impl Live {
         file: FileId,
         fd: &Arc<OwnedFd>,
     ) -> Result<()> {
-        let Some(entry) = &place.entry else { return Ok(()) };
-        let step = self.departs(caller, &place.dir, entry, file, fd);
+        let Some(entry) = place.entry() else { return Ok(()) };
+        let step = self.departs(caller, &place.dir, &entry, file, fd);
         self.applied(step)
     }
 
     fn departs(&self, caller: Caller, parent: &OwnedFd, entry: &Entry, file: FileId, fd: &OwnedFd) -> Result<()> {
         let mut found = host::stat(fd)?;
         if found.metadata.kind == FileKind::Directory {
-            for name in host::names_in(fd)? {
+            let names = match host::names_in(fd) {
+                // The host removed it, so it was empty: another folder was renamed over it.
+                Err(Errno::NOENT) => Vec::new(),
+                names => names?,
+            };
+            for name in names {
                 let Ok(name) = Name::from_os(&name) else { continue };
                 let child_entry = Entry::new(file, name);
                 if let Some(child) = self.bindings.get(&child_entry)? {
