@@ -1,10 +1,12 @@
 //! Random calls: history always equals `working/`, and every landmark stays what it was.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use ize_core::model::{FileId, FileKind, Timestamp, View};
 use ize_core::tree::{
-    Allocation, NewNode, OpenMode, RenameMode, SetAttributes, SetTime, Stat, Tree, TreeError, XattrMode,
+    Allocation, Handle, NewNode, OpenMode, RenameMode, SetAttributes, SetTime, Stat, Tree, TreeError, XattrMode,
 };
 
 use crate::world::{RW, World};
@@ -102,7 +104,10 @@ impl Player<'_> {
             _ => match live.create(caller, dir, name, 0o644, RW) {
                 Ok((stat, handle)) => {
                     looked_up.push(stat.file);
-                    self.change_content(handle);
+                    match live.hand_over(handle).unwrap() {
+                        Some(fd) => self.change_behind(handle, &File::from(fd.try_clone().unwrap())),
+                        None => self.change_content(handle),
+                    }
                     if self.dice.below(5) == 0 {
                         // Gone while it is open: what follows is applied and not recorded.
                         let _gone = live.unlink(caller, dir, name);
@@ -117,6 +122,17 @@ impl Player<'_> {
         };
         for file in looked_up {
             live.forget(file, 1);
+        }
+    }
+
+    /// Writes as the kernel does to a file that was handed over to it.
+    fn change_behind(&mut self, handle: Handle, file: &File) {
+        for _ in 0..self.dice.below(4) {
+            let offset = self.dice.below(200_000);
+            file.write_all_at(&self.dice.bytes(9000), offset).unwrap();
+            if self.dice.below(4) == 0 {
+                self.world.live.flush(handle).unwrap();
+            }
         }
     }
 
