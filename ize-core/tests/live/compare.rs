@@ -27,6 +27,19 @@ impl World {
         }
     }
 
+    /// As [`World::assert_history_is_working`], of some paths, but for what comes and goes with names that history does not see: the number of
+    /// links, the change time, and a folder's modification time.
+    pub(crate) fn assert_history_is_like_working(&self, is_known: impl Fn(&[u8]) -> bool) {
+        let history = self.describe_history(View::main(self.settle()));
+        let mut working = describe_host(&self.working());
+        working.retain(|path, _| is_known(path));
+        assert_eq!(Vec::from_iter(history.keys()), Vec::from_iter(working.keys()), "history (left), working (right)");
+        for (path, host) in &working {
+            let known = unlinked(&history[path]);
+            assert_eq!(known, unlinked(host), "{}: history (left), working (right)", path.escape_ascii());
+        }
+    }
+
     pub(crate) fn describe_history(&self, view: View) -> Description {
         let mut all = Description::new();
         self.describe_folder(view, FileId::ROOT, &[], &mut all);
@@ -136,4 +149,13 @@ fn describe(
 
 fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+}
+
+fn unlinked(text: &str) -> Vec<&str> {
+    let is_dir = text.starts_with("folder ");
+    // Kind, mode and owner; names and values.
+    let (about, times) = text.split_at(text.find("links").unwrap());
+    let times = times.split(' ').collect::<Vec<_>>();
+    let is_own = |pair: &&[&str]| !(matches!(pair[0], "links" | "ctime") || is_dir && pair[0] == "mtime");
+    [about].into_iter().chain(times.chunks(2).filter(is_own).flatten().copied()).collect()
 }

@@ -10,7 +10,6 @@ use ize_core::model::{FileId, Name, View};
 use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, Result};
 use ize_core::tree::Tree;
 
-use crate::compare::describe_host;
 use crate::random::{Dice, Player};
 use crate::world::{RW, World};
 
@@ -123,18 +122,7 @@ fn where_names_are_ignored_several_threads_leave_history_with_all_others() {
         let world = slow_world(&["f"]);
         // What is written to a file through an ignored name of it is not recorded.
         play(&world, seed, false);
-        let history = world.describe_history(View::main(world.settle()));
-        let working = describe_host(&world.working());
-        let recorded: Vec<_> = working.iter().filter(|(path, _)| !is_ignored(path)).collect();
-        assert_eq!(history.keys().collect::<Vec<_>>(), recorded.iter().map(|(path, _)| *path).collect::<Vec<_>>());
-        for (path, host) in recorded {
-            assert_eq!(
-                unlinked(&history[path]),
-                unlinked(host),
-                "{}: history (left), working (right)",
-                path.escape_ascii()
-            );
-        }
+        world.assert_history_is_like_working(|path| !is_ignored(path));
     }
 }
 
@@ -174,14 +162,4 @@ fn play(world: &World, seed: u64, links: bool) {
             });
         }
     });
-}
-
-/// Returns what is said of a file, but for what names of it that are ignored change too; of a folder, for what ignored names in it do.
-fn unlinked(text: &str) -> Vec<&str> {
-    let is_dir = text.starts_with("folder ");
-    // Kind, mode and owner; names and values.
-    let (about, times) = text.split_at(text.find("links").unwrap());
-    let times = times.split(' ').collect::<Vec<_>>();
-    let is_own = |pair: &&[&str]| !(matches!(pair[0], "links" | "ctime") || is_dir && pair[0] == "mtime");
-    [about].into_iter().chain(times.chunks(2).filter(is_own).flatten().copied()).collect()
 }

@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use ize_core::model::{FileId, OpId, View};
 use ize_core::storage::OpQuery;
-use ize_core::tree::ReconcileReport;
+use ize_core::tree::{ReconcileOptions, ReconcileReport, Tree};
 
+use crate::random::{Dice, Player};
 use crate::world::World;
 
 #[test]
@@ -122,4 +123,56 @@ fn edit(working: &std::path::Path, dice: &mut crate::random::Dice) {
         5 => symlink("a/b", &one),
         _ => fs::write(&one, vec![fill; usize::try_from(dice.below(200_000)).unwrap()]),
     };
+}
+
+#[test]
+fn a_name_whose_file_vanished_beside_the_mount_can_be_made_again() {
+    for is_known in [true, false] {
+        let world = World::with_rules(&["*.o"]);
+        let names = ["file", "dir", "link", "renamed", "other", "entered"];
+        for name in names {
+            let dir = world.make_dir(FileId::ROOT, name);
+            world.write_new(dir, "below", b"vanishes, too");
+        }
+        let file = world.write_new(FileId::ROOT, "kept", b"content");
+        world.write_new(FileId::ROOT, "moved", b"moves");
+        world.write_new(FileId::ROOT, "built.o", b"built");
+        // A tree that was opened anew does not know yet what is in history.
+        let world = if is_known { world } else { world.reopened_with(&["*.o"]) };
+        for name in names {
+            fs::remove_dir_all(world.working().join(name)).unwrap();
+        }
+        let (live, caller) = (&world.live, World::caller());
+        let file = if is_known { file } else { live.lookup(FileId::ROOT, "kept".as_ref()).unwrap().file };
+        world.write_new(FileId::ROOT, "file", b"made again");
+        world.make_dir(FileId::ROOT, "dir");
+        live.make_symlink(caller, FileId::ROOT, "link".as_ref(), b"target").unwrap();
+        world.rename((FileId::ROOT, "moved"), (FileId::ROOT, "renamed"));
+        live.link(caller, file, FileId::ROOT, "other".as_ref()).unwrap();
+        world.rename((FileId::ROOT, "built.o"), (FileId::ROOT, "entered"));
+        world.assert_history_is_working();
+    }
+}
+
+#[test]
+fn removals_beside_the_mount_between_calls_do_not_stop_recording() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for seed in 1..=20 {
+        let world = World::new();
+        let mut player = Player { world: &world, dice: Dice::new(seed), preallocates: true, links: true };
+        let mut dice = Dice::new(seed + 1000);
+        for _ in 0..300 {
+            player.step();
+            if dice.below(6) == 0 {
+                let mut name = || names[usize::try_from(dice.below(6)).unwrap()];
+                let (folder, name) = (name(), name());
+                let path = if dice.below(2) == 0 { name.to_owned() } else { format!("{folder}/{name}") };
+                let path = world.working().join(path);
+                // It may not be there.
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+        }
+        world.live.reconcile_in_use(ReconcileOptions::default()).unwrap();
+        world.assert_history_is_like_working(|_| true);
+    }
 }

@@ -57,12 +57,22 @@ impl World {
 
     /// Closes the project, lets something happen to `working/`, and opens it again.
     pub(crate) fn struck(self, strike: impl FnOnce(&std::path::Path)) -> Self {
+        let (folder, storage) = self.close();
+        strike(&folder.path().join("working"));
+        Self::open(folder, storage, &[])
+    }
+
+    /// Closes the project and opens it again.
+    pub(crate) fn reopened_with(self, rules: &[&str]) -> Self {
+        let (folder, storage) = self.close();
+        Self::open(folder, storage, rules)
+    }
+
+    fn close(self) -> (tempfile::TempDir, Arc<dyn FileSystemStorage>) {
         let Self { live, recorder, storage, folder } = self;
         drop(live);
         recorder.close().unwrap();
-        drop(recorder);
-        strike(&folder.path().join("working"));
-        Self::open(folder, storage, &[])
+        (folder, storage)
     }
 
     /// Closes the project, lets somebody edit `working/`, opens it again and reconciles.

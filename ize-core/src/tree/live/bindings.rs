@@ -1,7 +1,7 @@
 //! What entries name right now: a bounded cache over the storage, and the only place that knows about names whose
 //! operations the storage has not committed yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ struct Known {
     entries: HashMap<Entry, Bound>,
     /// The entries in the order in which they were learnt; an entry that was learnt again is there again.
     order: VecDeque<(Entry, OpId)>,
+    /// Folders all of whose entries are here: nobody else knew them when they were made, and none was dropped since.
+    complete: HashSet<FileId>,
 }
 
 #[derive(Clone, Copy)]
@@ -39,8 +41,14 @@ impl Bindings {
 
     /// Returns what an entry names in history, now. The caller holds at least a look-lock on the folder.
     pub(super) fn get(&self, entry: &Entry) -> Result<Option<FileId>, StorageError> {
-        if let Some(bound) = self.known.lock().entries.get(entry) {
-            return Ok(bound.file);
+        {
+            let known = self.known.lock();
+            if let Some(bound) = known.entries.get(entry) {
+                return Ok(bound.file);
+            }
+            if known.complete.contains(&entry.dir) {
+                return Ok(None);
+            }
         }
         let latest = View::latest(self.recorder.branch());
         let file = self.recorder.storage().entry(latest, entry.dir, &entry.name)?;
@@ -58,6 +66,15 @@ impl Bindings {
     /// only a guess.
     pub(super) fn guess(&self, entry: &Entry) -> Option<FileId> {
         self.known.lock().entries.get(entry)?.file
+    }
+
+    /// Notes that a folder was made, so that history has nothing in it.
+    pub(super) fn made_folder(&self, dir: FileId) {
+        let mut known = self.known.lock();
+        if known.complete.len() >= COMMITTED_MAX {
+            known.complete.clear();
+        }
+        known.complete.insert(dir);
     }
 
     /// Notes what an operation made of an entry. The caller holds the change-lock on the folder.
@@ -79,6 +96,7 @@ impl Known {
             }
             if self.entries.get(oldest).is_some_and(|bound| bound.since == *since) {
                 let oldest = oldest.clone();
+                self.complete.remove(&oldest.dir);
                 self.entries.remove(&oldest);
             }
             self.order.pop_front();

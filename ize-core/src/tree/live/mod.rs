@@ -50,7 +50,7 @@ use super::{
     SetAttributes, Space, Stat, SyncScope, Then, Tree, TreeEntry, TreeError, XattrMode,
 };
 use crate::failpoint;
-use crate::model::{Effect, Entry, FileId, Landmark, Name, OpCode, OpData, OpId, OpType, Touched, View};
+use crate::model::{Effect, Entry, FileId, FileMetadata, Landmark, Name, OpCode, OpData, OpId, OpType, Touched, View};
 use crate::record::{OpDraft, Recorder, Reservation};
 
 pub use self::mend::{MendReport, PowerCut};
@@ -363,7 +363,7 @@ impl Live {
     /// Returns a parent's state after a change, for the record.
     fn touched(&self, place: &Place) -> Result<Option<Touched>> {
         let Some(file) = place.parent.history() else { return Ok(None) };
-        Ok(Some(Touched { file, metadata: host::stat(&*place.dir)?.metadata }))
+        Ok(Some(named(file, host::stat(&*place.dir)?.metadata)))
     }
 
     fn draft(&self, caller: Caller, op_type: OpType, data: OpData, landmark: Option<Landmark>) -> OpDraft {
@@ -373,6 +373,12 @@ impl Live {
     fn stat_of(&self, node: &Node, found: &HostStat) -> Stat {
         Stat { file: node.id, metadata: found.metadata, blocks: found.blocks, block_size: found.block_size }
     }
+}
+
+/// Returns the state of a file or folder that has a name in history, for the record. In this moment somebody may have removed it
+/// in `working/` beside the tree; a file without names would be gone from history, whatever names it there.
+fn named(file: FileId, metadata: FileMetadata) -> Touched {
+    Touched { file, metadata: FileMetadata { nlink: metadata.nlink.max(1), ..metadata } }
 }
 
 fn recording(error: crate::record::RecordError) -> TreeError {

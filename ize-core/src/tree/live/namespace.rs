@@ -8,7 +8,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::handles::OpenFile;
-use super::{Live, Node, Place};
+use super::{Live, Node, Place, named};
 use crate::disk::{Change, change};
 use crate::failpoint;
 use crate::model::{Displaced, FileId, FileKind, FileMetadata, Landmark, OpData, OpType, Touched};
@@ -210,12 +210,16 @@ impl Live {
         let epoch = *self.writeback.epoch();
         let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
         if let (Some(file), Some(entry)) = (history, place.entry()) {
+            self.record_vanished(&entry)?;
             let op_type = creation(file, entry.clone(), found);
             let mut draft = self.draft(caller, op_type, data, Some(Landmark::Namespace));
-            draft.touched.push(Touched { file, metadata: found.metadata });
-            draft.touched.push(Touched { file: entry.dir, metadata: made.parent });
+            draft.touched.push(named(file, found.metadata));
+            draft.touched.push(named(entry.dir, made.parent));
             let op = self.record(reservation, draft)?;
             self.bindings.set(&entry, Some(file), op);
+            if is_dir {
+                self.bindings.made_folder(file);
+            }
         }
         let node = self.enter(place, found, history);
         node.cover(epoch);
@@ -414,6 +418,8 @@ impl Live {
                 drop(reservation);
                 if let (Some(file), Some((_, fd))) = (target_history, moved.target) {
                     self.record_departure(caller, moved.to, file, fd)?;
+                } else if let Some(entry) = moved.to.entry() {
+                    self.record_vanished(&entry)?;
                 }
                 self.record_arrival(moved.to)?;
                 if moved.is_exchange { self.record_arrival(moved.from) } else { Ok(()) }
@@ -431,6 +437,9 @@ impl Live {
         target: Option<FileId>,
     ) -> Result<()> {
         let (Some(from), Some(to)) = (moved.from.entry(), moved.to.entry()) else { return Ok(()) };
+        if target.is_none() {
+            self.record_vanished(&to)?;
+        }
         let displaced = match target {
             None => Displaced::Nothing,
             Some(other) if moved.is_exchange => Displaced::Exchanged(other),
@@ -443,14 +452,14 @@ impl Live {
         let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced };
         let mut draft = self.draft(caller, op_type, OpData::None, Some(landmark));
         let metadata = self.applied(host::stat(&**moved.source.1))?.metadata;
-        draft.touched.push(Touched { file, metadata });
+        draft.touched.push(named(file, metadata));
         draft.touched.extend(self.applied(self.touched(moved.from))?);
         if moved.from.parent.id != moved.to.parent.id {
             draft.touched.extend(self.applied(self.touched(moved.to))?);
         }
         if let (Some(other), Some((_, fd))) = (target, moved.target) {
             draft.touched.push(if moved.is_exchange {
-                Touched { file: other, metadata: self.applied(host::stat(&**fd))?.metadata }
+                named(other, self.applied(host::stat(&**fd))?.metadata)
             } else {
                 self.applied(lost_a_name(other, fd))?
             });
@@ -478,11 +487,14 @@ impl Live {
         host::link(&*fd, &place.dir, place.name.as_os_str())?;
         node.add_name(&place.parent, &place.name);
         let found = self.applied(host::stat(&*fd))?;
+        if let Some(entry) = place.entry() {
+            self.record_vanished(&entry)?;
+        }
         match (node.history(), place.entry()) {
             (Some(file), Some(entry)) if self.is_recordable(&place, false) => {
                 let op_type = OpType::Hardlink { file, entry: entry.clone() };
                 let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
-                draft.touched.push(Touched { file, metadata: found.metadata });
+                draft.touched.push(named(file, found.metadata));
                 draft.touched.extend(self.applied(self.touched(&place))?);
                 let op = self.record(reservation, draft)?;
                 self.bindings.set(&entry, Some(file), op);

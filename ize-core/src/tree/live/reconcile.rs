@@ -15,11 +15,11 @@ use rustix::fs::OFlags;
 use super::namespace::removal;
 use super::past::{Pairs, Past, Print, is_unchanged};
 use super::record_tree::{Arrivals, Steps, push_xattrs};
-use super::{Live, recording};
+use super::{Live, named, recording};
 use crate::failpoint;
 use crate::model::{
     Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
-    Timestamp, Touched, View,
+    Timestamp, View,
 };
 use crate::tree::Result;
 use crate::tree::host::{self, HostStat};
@@ -76,10 +76,7 @@ impl Live {
     /// If `working/` or history cannot be read, or the changes cannot be recorded. What was recorded until then stays,
     /// and the next call goes on from there.
     pub fn reconcile(&self, options: ReconcileOptions<'_>) -> Result<ReconcileReport> {
-        let at = self.recorder.recorded();
-        self.recorder.wait_committed(at).map_err(recording)?;
-        let past = Past { storage: Arc::clone(self.recorder.storage()), view: View::new(self.recorder.branch(), at) };
-        let mut reconciler = Reconciler::new(self, past, options);
+        let mut reconciler = Reconciler::new(self, self.newest_past()?, options);
         failpoint::pass("reconcile");
         reconciler.run()?;
         failpoint::pass("reconciled");
@@ -97,6 +94,27 @@ impl Live {
         let report = self.reconcile(options);
         self.passthrough.forget_all_content();
         report
+    }
+
+    /// Returns history as it is now, once storage has all of it.
+    fn newest_past(&self) -> Result<Past> {
+        let at = self.recorder.recorded();
+        self.recorder.wait_committed(at).map_err(recording)?;
+        Ok(Past { storage: Arc::clone(self.recorder.storage()), view: View::new(self.recorder.branch(), at) })
+    }
+
+    /// Records that what history has at an entry is gone, if it has anything: the name was free on the host, so somebody
+    /// removed it in `working/` beside the tree. The caller holds the change-lock on the folder, and has made the name.
+    pub(super) fn record_vanished(&self, entry: &Entry) -> Result<()> {
+        let found = self.bindings.get(entry).map_err(Into::into);
+        let step = found.and_then(|found| found.map_or(Ok(()), |file| self.remove_vanished(entry, file)));
+        self.applied(step)
+    }
+
+    fn remove_vanished(&self, entry: &Entry, file: FileId) -> Result<()> {
+        let mut reconciler = Reconciler::new(self, self.newest_past()?, ReconcileOptions::default());
+        reconciler.add_missing(entry, file)?;
+        reconciler.remove(entry)
     }
 
     /// Records what a file that history has is like, as somebody else's change. `past` is the newest state of history.
@@ -332,11 +350,30 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         Ok(true)
     }
 
+    /// Returns a state for a file that has a name in history although it is gone there: when the last of its other names was
+    /// removed, this one had been removed beside the tree.
+    fn gone(&self, file: FileId) -> FileMetadata {
+        let kind = self.live.nodes.get_history(file).map_or(FileKind::File, |node| node.kind);
+        let time = Timestamp::default();
+        FileMetadata {
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            nlink: 0,
+            rdev: 0,
+            atime: time,
+            mtime: time,
+            ctime: time,
+        }
+    }
+
     /// Notes that an entry is missing, and of a folder everything below it.
     fn add_missing(&mut self, entry: &Entry, file: FileId) -> Result<()> {
         let mut found = vec![(entry.clone(), file)];
         while let Some((entry, file)) = found.pop() {
-            let Some(metadata) = self.past.node(file)? else { continue };
+            let metadata = self.past.node(file)?.unwrap_or_else(|| self.gone(file));
             if metadata.kind == FileKind::Directory {
                 let below = self.past.entries(file)?;
                 found.extend(below.into_iter().map(|(name, child)| (Entry::new(file, name), child)));
@@ -382,8 +419,8 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         let mut steps = Steps::new(&self.arrivals, file);
         let to = fresh.entry.clone();
         let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced: Displaced::Nothing };
-        let parent = Touched { file: to.dir, metadata: host::stat(&*fresh.parent)?.metadata };
-        steps.push(op_type, OpData::None, vec![Touched { file, metadata: found.metadata }, parent])?;
+        let parent = named(to.dir, host::stat(&*fresh.parent)?.metadata);
+        steps.push(op_type, OpData::None, vec![named(file, found.metadata), parent])?;
         let op = steps.finish(Some(Landmark::Namespace))?.unwrap_or(OpId::ZERO);
         self.live.bindings.set(&from, None, op);
         self.live.bindings.set(&to, Some(file), op);

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::content::WRITE_BYTES_MAX;
 use super::namespace::{SMALL_OP_BYTES, creation, removal};
-use super::{Live, Place};
+use super::{Live, Place, named};
 use crate::failpoint;
 use crate::model::{
     Actor, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, Timestamp, Touched, XattrName,
@@ -107,11 +107,13 @@ impl<'a> Arrivals<'a> {
 
     /// Records one inode as the new occupant of an entry; of a folder, not what is in it. `parent` is the folder.
     pub(super) fn record_one(&mut self, parent: &OwnedFd, entry: &Entry, fd: &OwnedFd) -> Result<FileId> {
-        let found = host::stat(fd)?;
+        let mut found = host::stat(fd)?;
+        // See [`named`].
+        found.metadata.nlink = found.metadata.nlink.max(1);
         let known = self.links.get(&found.id).copied().filter(|_| found.metadata.nlink > 1);
         let file = known.unwrap_or_else(|| self.live.recorder.allocate_file());
         let mut steps = Steps::new(self, file);
-        let parent = Touched { file: entry.dir, metadata: host::stat(parent)?.metadata };
+        let parent = named(entry.dir, host::stat(parent)?.metadata);
         let op = if known.is_some() {
             let op_type = OpType::Hardlink { file, entry: entry.clone() };
             steps.push(op_type, OpData::None, vec![Touched { file, metadata: found.metadata }, parent])?;
@@ -128,6 +130,9 @@ impl<'a> Arrivals<'a> {
             steps.finish(Some(if found.metadata.size > 0 { Landmark::Close } else { Landmark::Namespace }))?
         };
         self.live.bindings.set(entry, Some(file), op.unwrap_or(OpId::ZERO));
+        if found.metadata.kind == FileKind::Directory {
+            self.live.bindings.made_folder(file);
+        }
         if let Some(node) = self.live.nodes.get_unrecorded(found.id) {
             self.live.nodes.set_history(&node, Some(file));
             self.live.passthrough.forget_content(&node);
@@ -325,7 +330,7 @@ impl Live {
         let op_type = removal(file, entry.clone(), found.metadata.kind);
         let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
         draft.touched.push(Touched { file, metadata: found.metadata });
-        draft.touched.push(Touched { file: entry.dir, metadata: host::stat(parent)?.metadata });
+        draft.touched.push(named(entry.dir, host::stat(parent)?.metadata));
         let op = self.record(self.reserve(SMALL_OP_BYTES)?, draft)?;
         self.bindings.set(entry, None, op);
         if let Some(node) = self.nodes.get_history(file) {
