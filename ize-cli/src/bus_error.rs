@@ -13,10 +13,16 @@ use crate::output;
 
 /// Waits for SIGBUS in a thread. Where that cannot be, the process ends without a word.
 pub(crate) fn watch(project: Option<&str>) {
-    let failure = Failure::new(Kind::Damaged, "the disk could not read or write a page of the project's index (SIGBUS)")
-        .hint("what was recorded is in the journal and the packs; the system's log (dmesg) has the disk's own error")
-        .hint("to have the index made anew, remove 'store/index' in the project's folder and run 'ize verify <name> --repair'")
-        .about(project);
+    let failure = Failure::new(
+        Kind::Damaged,
+        "the disk could not read or write a page of a file that is mapped into memory, as the index is (SIGBUS)",
+    )
+    .hint("what was recorded is in the journal and the packs; the system's log (dmesg) has the disk's own error")
+    .hint(
+        "to have the index made anew, remove 'index' (after a migration 'index-ENGINE') from 'store' in the project's \
+             folder, and run 'ize verify <name> --repair'",
+    )
+    .about(project);
     let Ok(mut signals) = Signals::new([SIGBUS]) else { return };
     let waiting = move || {
         if signals.forever().next().is_some() {

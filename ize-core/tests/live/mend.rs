@@ -109,13 +109,13 @@ fn whatever_is_left_becomes_what_history_says() {
     let seeds = std::env::var("IZE_MEND_SEEDS").ok().map_or(40, |seeds| seeds.parse().unwrap());
     for seed in 1..=seeds {
         let world = World::new();
-        let mut player = Player { world: &world, dice: Dice::new(seed), preallocates: false, links: true };
+        let mut player = Player { preallocates: false, ..Player::new(&world, seed) };
         let before = player.dice.below(60);
         (0..before).for_each(|_| player.step());
         let synced = world.settle();
         let aside = tempfile::tempdir().unwrap();
         copy_tree(&world.working(), &aside.path().join("old"));
-        let mut player = Player { world: &world, dice: Dice::new(seed + 7000), preallocates: false, links: true };
+        let mut player = Player { preallocates: false, ..Player::new(&world, seed + 7000) };
         let after = player.dice.below(60);
         (0..after).for_each(|_| player.step());
         let mut dice = Dice::new(seed + 99);

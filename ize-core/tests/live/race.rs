@@ -10,7 +10,7 @@ use ize_core::model::{FileId, Name, View};
 use ize_core::storage::{Batch, FileSystemStorage, MemoryStorage, Result};
 use ize_core::tree::Tree;
 
-use crate::random::{Dice, Player};
+use crate::random::{Dice, Player, play};
 use crate::world::{RW, World};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ fn a_file_that_is_made_while_another_one_is_renamed_to_its_name_is_known_to_hist
 fn where_storage_answers_late_several_threads_leave_history_equal_to_working() {
     for seed in 1..=3 {
         let world = slow_world(&[]);
-        play(&world, seed, true);
+        play_four(&world, seed, true);
         world.assert_history_is_working();
     }
 }
@@ -121,7 +121,7 @@ fn where_names_are_ignored_several_threads_leave_history_with_all_others() {
     for seed in 1..=3 {
         let world = slow_world(&["f"]);
         // What is written to a file through an ignored name of it is not recorded.
-        play(&world, seed, false);
+        play_four(&world, seed, false);
         world.assert_history_is_like_working(|path| !is_ignored(path));
     }
 }
@@ -147,19 +147,10 @@ fn work_in(world: &World, dir: FileId, mut dice: Dice) {
     }
 }
 
-/// Has four threads change the tree at random.
-fn play(world: &World, seed: u64, links: bool) {
+/// Has four threads change the tree at random, with one of the seeds in granularity `close`.
+fn play_four(world: &World, seed: u64, links: bool) {
     if seed == 3 {
-        // Granularity `close`.
         world.live.begin_passthrough();
     }
-    thread::scope(|scope| {
-        for thread in 0..4 {
-            let dice = Dice::new(100 * seed + thread);
-            scope.spawn(move || {
-                let mut player = Player { world, dice, preallocates: true, links };
-                (0..150).for_each(|_| player.step());
-            });
-        }
-    });
+    play((0..4).map(|thread| Player { links, ..Player::new(world, 100 * seed + thread) }), 150);
 }

@@ -47,7 +47,11 @@ pub(crate) struct Player<'a> {
     pub(crate) links: bool,
 }
 
-impl Player<'_> {
+impl<'a> Player<'a> {
+    pub(crate) fn new(world: &'a World, seed: u64) -> Self {
+        Self { world, dice: Dice::new(seed), preallocates: true, links: true }
+    }
+
     /// Walks down to a random folder; the caller forgets what was looked up.
     fn folder(&mut self) -> (FileId, Vec<FileId>) {
         let mut dir = FileId::ROOT;
@@ -183,11 +187,20 @@ impl Player<'_> {
     }
 }
 
+/// Has players make so many steps, all at the same time.
+pub(crate) fn play<'a>(players: impl Iterator<Item = Player<'a>>, steps: usize) {
+    std::thread::scope(|scope| {
+        for mut player in players {
+            scope.spawn(move || (0..steps).for_each(|_| player.step()));
+        }
+    });
+}
+
 #[test]
 fn random_calls_leave_history_equal_to_working() {
     for seed in 1..=6 {
         let world = World::new();
-        let mut player = Player { world: &world, dice: Dice::new(seed), preallocates: true, links: true };
+        let mut player = Player::new(&world, seed);
         let mut moments = Vec::new();
         for step in 1..=600 {
             player.step();
@@ -207,15 +220,7 @@ fn random_calls_leave_history_equal_to_working() {
 #[test]
 fn several_threads_leave_history_equal_to_working() {
     let world = World::new();
-    std::thread::scope(|scope| {
-        for seed in 10..14 {
-            let world = &world;
-            scope.spawn(move || {
-                let mut player = Player { world, dice: Dice::new(seed), preallocates: true, links: true };
-                (0..300).for_each(|_| player.step());
-            });
-        }
-    });
+    play((10..14).map(|seed| Player::new(&world, seed)), 300);
     world.assert_history_is_working();
 }
 

@@ -159,7 +159,7 @@ fn removals_beside_the_mount_between_calls_do_not_stop_recording() {
     let names = ["a", "b", "c", "d", "e", "f"];
     for seed in 1..=20 {
         let world = World::new();
-        let mut player = Player { world: &world, dice: Dice::new(seed), preallocates: true, links: true };
+        let mut player = Player::new(&world, seed);
         let mut dice = Dice::new(seed + 1000);
         for _ in 0..300 {
             player.step();

@@ -87,7 +87,7 @@ fn play(seed: u64, newest: bool) {
     }
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
-    let mut player = Player { world: &world, dice: Dice::new(seed), preallocates: false, links: true };
+    let mut player = Player { preallocates: false, ..Player::new(&world, seed) };
     let mut kept = Vec::new();
     for _ in 0..5 {
         (0..60).for_each(|_| player.step());
@@ -145,7 +145,7 @@ fn random_moments_come_back_exactly_without_the_help_of_history() {
 fn a_restore_is_undone_by_restoring_the_moment_before_it() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
-    let mut player = Player { world: &world, dice: Dice::new(77), preallocates: true, links: true };
+    let mut player = Player::new(&world, 77);
     let mut kept = Vec::new();
     for _ in 0..2 {
         (0..100).for_each(|_| player.step());

@@ -103,3 +103,25 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Name;
+
+    #[test]
+    fn a_folder_is_complete_until_one_of_its_entries_is_dropped() {
+        let (first, second) = (FileId::new(10), FileId::new(11));
+        let mut known = Known { complete: HashSet::from([first, second]), ..Known::default() };
+        let committed = OpId::new(2);
+        let bound = |since| Bound { file: None, since: OpId::new(since) };
+        let entry = |dir, n: usize| Entry::new(dir, Name::try_from(n.to_string().as_str()).unwrap());
+        known.learn(&entry(first, 0), bound(1), committed);
+        (1..=COMMITTED_MAX).for_each(|n| known.learn(&entry(second, n), bound(3), committed));
+        assert_eq!(known.entries.get(&entry(first, 0)).map(|bound| bound.since), None, "it was dropped");
+        assert_eq!(known.complete, HashSet::from([second]));
+        // Not in the storage yet, so it stays.
+        known.learn(&entry(second, 0), bound(3), committed);
+        assert!(known.entries.contains_key(&entry(second, 1)) && known.complete.contains(&second));
+    }
+}

@@ -363,7 +363,7 @@ impl Live {
     /// Returns a parent's state after a change, for the record.
     fn touched(&self, place: &Place) -> Result<Option<Touched>> {
         let Some(file) = place.parent.history() else { return Ok(None) };
-        Ok(Some(named(file, host::stat(&*place.dir)?.metadata)))
+        Ok(Some(Touched { file, metadata: named(host::stat(&*place.dir)?.metadata) }))
     }
 
     fn draft(&self, caller: Caller, op_type: OpType, data: OpData, landmark: Option<Landmark>) -> OpDraft {
@@ -377,8 +377,8 @@ impl Live {
 
 /// Returns the state of a file or folder that has a name in history, for the record. In this moment somebody may have removed it
 /// in `working/` beside the tree; a file without names would be gone from history, whatever names it there.
-fn named(file: FileId, metadata: FileMetadata) -> Touched {
-    Touched { file, metadata: FileMetadata { nlink: metadata.nlink.max(1), ..metadata } }
+fn named(metadata: FileMetadata) -> FileMetadata {
+    FileMetadata { nlink: metadata.nlink.max(1), ..metadata }
 }
 
 fn recording(error: crate::record::RecordError) -> TreeError {

@@ -210,11 +210,11 @@ impl Live {
         let epoch = *self.writeback.epoch();
         let history = self.is_recordable(place, is_dir).then(|| self.recorder.allocate_file());
         if let (Some(file), Some(entry)) = (history, place.entry()) {
-            self.record_vanished(&entry)?;
+            self.record_vanished(place)?;
             let op_type = creation(file, entry.clone(), found);
             let mut draft = self.draft(caller, op_type, data, Some(Landmark::Namespace));
-            draft.touched.push(named(file, found.metadata));
-            draft.touched.push(named(entry.dir, made.parent));
+            draft.touched.push(Touched { file, metadata: named(found.metadata) });
+            draft.touched.push(Touched { file: entry.dir, metadata: named(made.parent) });
             let op = self.record(reservation, draft)?;
             self.bindings.set(&entry, Some(file), op);
             if is_dir {
@@ -375,8 +375,8 @@ impl Live {
             let source_now = self.occupant(from)?.ok_or(Errno::NOENT)?;
             let target_now = self.occupant(to)?;
             let crosses = self.folder_crosses(&source_now, to, target_now.as_ref());
-            let is_guarded = is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target);
-            if is_all || is_guarded && !crosses {
+            let are_guarded = is_guarded(Some(&source_now), source) && is_guarded(target_now.as_ref(), target);
+            if is_all || are_guarded && !crosses {
                 return Ok((held, source_now, target_now));
             }
             is_all = crosses;
@@ -401,6 +401,9 @@ impl Live {
         let (source, _) = moved.source;
         let target_history = moved.target.and_then(|(target, _)| target.history);
         let stays_recorded = target_history.is_some() || self.is_recordable(moved.to, source.is_directory());
+        if stays_recorded && target_history.is_none() {
+            self.record_vanished(moved.to)?;
+        }
         match (source.history, stays_recorded) {
             (Some(file), true) => {
                 self.record_rename(caller, reservation, moved, file, target_history)?;
@@ -418,8 +421,6 @@ impl Live {
                 drop(reservation);
                 if let (Some(file), Some((_, fd))) = (target_history, moved.target) {
                     self.record_departure(caller, moved.to, file, fd)?;
-                } else if let Some(entry) = moved.to.entry() {
-                    self.record_vanished(&entry)?;
                 }
                 self.record_arrival(moved.to)?;
                 if moved.is_exchange { self.record_arrival(moved.from) } else { Ok(()) }
@@ -437,9 +438,6 @@ impl Live {
         target: Option<FileId>,
     ) -> Result<()> {
         let (Some(from), Some(to)) = (moved.from.entry(), moved.to.entry()) else { return Ok(()) };
-        if target.is_none() {
-            self.record_vanished(&to)?;
-        }
         let displaced = match target {
             None => Displaced::Nothing,
             Some(other) if moved.is_exchange => Displaced::Exchanged(other),
@@ -452,14 +450,14 @@ impl Live {
         let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced };
         let mut draft = self.draft(caller, op_type, OpData::None, Some(landmark));
         let metadata = self.applied(host::stat(&**moved.source.1))?.metadata;
-        draft.touched.push(named(file, metadata));
+        draft.touched.push(Touched { file, metadata: named(metadata) });
         draft.touched.extend(self.applied(self.touched(moved.from))?);
         if moved.from.parent.id != moved.to.parent.id {
             draft.touched.extend(self.applied(self.touched(moved.to))?);
         }
         if let (Some(other), Some((_, fd))) = (target, moved.target) {
             draft.touched.push(if moved.is_exchange {
-                named(other, self.applied(host::stat(&**fd))?.metadata)
+                Touched { file: other, metadata: named(self.applied(host::stat(&**fd))?.metadata) }
             } else {
                 self.applied(lost_a_name(other, fd))?
             });
@@ -487,14 +485,12 @@ impl Live {
         host::link(&*fd, &place.dir, place.name.as_os_str())?;
         node.add_name(&place.parent, &place.name);
         let found = self.applied(host::stat(&*fd))?;
-        if let Some(entry) = place.entry() {
-            self.record_vanished(&entry)?;
-        }
+        self.record_vanished(&place)?;
         match (node.history(), place.entry()) {
             (Some(file), Some(entry)) if self.is_recordable(&place, false) => {
                 let op_type = OpType::Hardlink { file, entry: entry.clone() };
                 let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
-                draft.touched.push(named(file, found.metadata));
+                draft.touched.push(Touched { file, metadata: named(found.metadata) });
                 draft.touched.extend(self.applied(self.touched(&place))?);
                 let op = self.record(reservation, draft)?;
                 self.bindings.set(&entry, Some(file), op);

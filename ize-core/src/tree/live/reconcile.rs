@@ -15,11 +15,11 @@ use rustix::fs::OFlags;
 use super::namespace::removal;
 use super::past::{Pairs, Past, Print, is_unchanged};
 use super::record_tree::{Arrivals, Steps, push_xattrs};
-use super::{Live, named, recording};
+use super::{Live, Place, named, recording};
 use crate::failpoint;
 use crate::model::{
     Displaced, Entry, FileId, FileKind, FileMetadata, Landmark, Name, OpData, OpId, OpType, RangeKind, RelPath,
-    Timestamp, View,
+    Timestamp, Touched, View,
 };
 use crate::tree::Result;
 use crate::tree::host::{self, HostStat};
@@ -103,18 +103,18 @@ impl Live {
         Ok(Past { storage: Arc::clone(self.recorder.storage()), view: View::new(self.recorder.branch(), at) })
     }
 
-    /// Records that what history has at an entry is gone, if it has anything: the name was free on the host, so somebody
+    /// Records that what history has at a place is gone, if it has anything: the name was free on the host, so somebody
     /// removed it in `working/` beside the tree. The caller holds the change-lock on the folder, and has made the name.
-    pub(super) fn record_vanished(&self, entry: &Entry) -> Result<()> {
-        let found = self.bindings.get(entry).map_err(Into::into);
-        let step = found.and_then(|found| found.map_or(Ok(()), |file| self.remove_vanished(entry, file)));
+    pub(super) fn record_vanished(&self, place: &Place) -> Result<()> {
+        let step = self.remove_vanished(place);
         self.applied(step)
     }
 
-    fn remove_vanished(&self, entry: &Entry, file: FileId) -> Result<()> {
+    fn remove_vanished(&self, place: &Place) -> Result<()> {
+        let (Some(entry), Some(file)) = (place.entry(), self.bound(place)?) else { return Ok(()) };
         let mut reconciler = Reconciler::new(self, self.newest_past()?, ReconcileOptions::default());
-        reconciler.add_missing(entry, file)?;
-        reconciler.remove(entry)
+        reconciler.add_missing(&entry, file)?;
+        reconciler.remove(&entry)
     }
 
     /// Records what a file that history has is like, as somebody else's change. `past` is the newest state of history.
@@ -419,8 +419,8 @@ impl<'a, 'p> Reconciler<'a, 'p> {
         let mut steps = Steps::new(&self.arrivals, file);
         let to = fresh.entry.clone();
         let op_type = OpType::Rename { file, from: from.clone(), to: to.clone(), displaced: Displaced::Nothing };
-        let parent = named(to.dir, host::stat(&*fresh.parent)?.metadata);
-        steps.push(op_type, OpData::None, vec![named(file, found.metadata), parent])?;
+        let parent = Touched { file: to.dir, metadata: named(host::stat(&*fresh.parent)?.metadata) };
+        steps.push(op_type, OpData::None, vec![Touched { file, metadata: named(found.metadata) }, parent])?;
         let op = steps.finish(Some(Landmark::Namespace))?.unwrap_or(OpId::ZERO);
         self.live.bindings.set(&from, None, op);
         self.live.bindings.set(&to, Some(file), op);

@@ -108,12 +108,11 @@ impl<'a> Arrivals<'a> {
     /// Records one inode as the new occupant of an entry; of a folder, not what is in it. `parent` is the folder.
     pub(super) fn record_one(&mut self, parent: &OwnedFd, entry: &Entry, fd: &OwnedFd) -> Result<FileId> {
         let mut found = host::stat(fd)?;
-        // See [`named`].
-        found.metadata.nlink = found.metadata.nlink.max(1);
+        found.metadata = named(found.metadata);
         let known = self.links.get(&found.id).copied().filter(|_| found.metadata.nlink > 1);
         let file = known.unwrap_or_else(|| self.live.recorder.allocate_file());
         let mut steps = Steps::new(self, file);
-        let parent = named(entry.dir, host::stat(parent)?.metadata);
+        let parent = Touched { file: entry.dir, metadata: named(host::stat(parent)?.metadata) };
         let op = if known.is_some() {
             let op_type = OpType::Hardlink { file, entry: entry.clone() };
             steps.push(op_type, OpData::None, vec![Touched { file, metadata: found.metadata }, parent])?;
@@ -330,7 +329,7 @@ impl Live {
         let op_type = removal(file, entry.clone(), found.metadata.kind);
         let mut draft = self.draft(caller, op_type, OpData::None, Some(Landmark::Namespace));
         draft.touched.push(Touched { file, metadata: found.metadata });
-        draft.touched.push(named(entry.dir, host::stat(parent)?.metadata));
+        draft.touched.push(Touched { file: entry.dir, metadata: named(host::stat(parent)?.metadata) });
         let op = self.record(self.reserve(SMALL_OP_BYTES)?, draft)?;
         self.bindings.set(entry, None, op);
         if let Some(node) = self.nodes.get_history(file) {
